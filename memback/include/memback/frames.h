@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memback/frames.h - the lock-free page-frame allocator.
+ *
+ * The core hands out frame numbers, never addresses: a frame number counts base frames (4 KiB unless
+ * configured otherwise) from the start of the pool's backing memory. All state lies in one metadata area
+ * that the caller provides; it holds offsets only, so that several processes may map it at different
+ * addresses and use it at once. The core is freestanding: no libc, no heap, at most 8 KiB of stack.
+ *
+ * Errors are negative errno values, each with one meaning throughout:
+ *
+ *   -EINVAL    misaligned frame, bad level, bad count, bad configuration
+ *   -ERANGE    a frame beyond the capacity (foreign)
+ *   -ENXIO     a frame that is within the capacity but offline (never added, removed, draining)
+ *   -EEXIST    adding a range that overlaps what is online already
+ *   -EFBIG     adding a range beyond the capacity
+ *   -EALREADY  freeing what is free already (a double free)
+ *   -ENOENT    freeing at a level at which the frame was never allocated (it is split there)
+ *   -EBUSY     taking a frame, or removing a range, that is (partly) in use
+ *   -ENOMEM    no free frame of that level
+ *   -EUSERS    no slot left
+ *   -EBADF     a slot that is not open
+ *   -EPERM     an operation that this kind of pool does not have (base frames of a pool with owners)
+ *   -ENOSPC    the metadata area is too small
+ *   -EILSEQ    a metadata area that is not one (attach)
+ *
+ * A failed call has changed nothing. Unless stated otherwise every function may be called by any number of
+ * threads and processes at once; a slot belongs to one thread at a time.
+ */
+#ifndef MEMBACK_FRAMES_H
+#define MEMBACK_FRAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define MB_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define MB_MUST_CHECK
+#endif
+
+/* A frame number: base frames from the start of the pool. */
+typedef struct mb_frame {
+	uint64_t n;
+} mb_frame;
+
+/* A slot number, see mb_slot_open(). */
+typedef struct mb_slot {
+	uint32_t n;
+} mb_slot;
+
+/* The three frame sizes; each is 512 of the one below. Names as with a 4 KiB base. */
+enum mb_level {
+	MB_BASE = 0,  /*   4 KiB */
+	MB_HUGE = 1,  /*   2 MiB */
+	MB_GIANT = 2, /*   1 GiB */
+};
+#define MB_LEVELS 3
+#define MB_LEVEL_SHIFT 9 /* log2 of the frames of one level in one of the next */
+
+/* Base frames in one frame of a level. */
+static inline uint64_t mb_level_frames(enum mb_level level)
+{
+	return UINT64_C(1) << (MB_LEVEL_SHIFT * (unsigned)level);
+}
+
+/* The allocator: opaque, lies at the start of its metadata area. */
+struct mb_frames;
+
+enum mb_frames_flags {
+	/*
+	 * Frames have owners: only MB_HUGE and MB_GIANT are handed out, and a base frame that its owner has
+	 * given back is a hole, which stays its owner's: see mb_frame_holes_add().
+	 */
+	MB_FRAMES_OWNED = 1u << 0,
+};
+
+struct mb_frames_config {
+	uint64_t capacity;   /* highest frame number + 1, in base frames */
+	uint32_t base_shift; /* log2 of the bytes of a base frame; 12 for 4 KiB */
+	uint32_t slots;      /* how many slots; at least 1 */
+	uint32_t flags;      /* enum mb_frames_flags */
+};
+
+/* ---- life ------------------------------------------------------------------------------------------- */
+
+/* Bytes of metadata that an out-of-band allocator of this configuration needs; 0 for a bad configuration. */
+size_t mb_frames_meta_bytes(const struct mb_frames_config *config);
+
+/*
+ * Makes an allocator without frames in [meta, meta + bytes), out of band. The area is page-aligned and
+ * zero-filled (fresh from mmap or a hole of a file); only a few pages of it are touched. It stays the
+ * caller's and must outlive the allocator. Stores to it must not fail: a caller whose area is a sparse file
+ * makes it real first. Not thread-safe.
+ */
+MB_MUST_CHECK int mb_frames_init(void *meta, size_t bytes, const struct mb_frames_config *config,
+				 struct mb_frames **out);
+
+/*
+ * Makes an allocator in band: its state lies in the first frames of [mem, mem + bytes) itself, and the
+ * rest is online and free when it returns. mem is aligned to the base frame. Frame 0 is at mem.
+ * config->capacity is ignored. Not thread-safe.
+ */
+MB_MUST_CHECK int mb_frames_init_in_band(void *mem, size_t bytes, const struct mb_frames_config *config,
+					 struct mb_frames **out);
+
+/* Attaches to the allocator that another thread or process made in this area; checks its header. */
+MB_MUST_CHECK int mb_frames_attach(void *meta, size_t bytes, struct mb_frames **out);
+
+/* ---- slots ------------------------------------------------------------------------------------------ */
+
+/*
+ * A slot keeps a thread's frames apart from the others'. Open one per thread that allocates or frees;
+ * closing gives back what it held. A slot must not be used by two threads at once.
+ */
+MB_MUST_CHECK int mb_slot_open(struct mb_frames *f, mb_slot *out);
+int mb_slot_close(struct mb_frames *f, mb_slot slot);
+
+/* ---- ranges ----------------------------------------------------------------------------------------- */
+
+/* Brings [first, first + count) online and free. */
+MB_MUST_CHECK int mb_range_add(struct mb_frames *f, mb_frame first, uint64_t count);
+
+/*
+ * Takes [first, first + count) offline, if all of it is free. -EBUSY names the first frame in use in
+ * *busy (may be NULL) and changes nothing. Held lines of other slots in the range are revoked first.
+ */
+MB_MUST_CHECK int mb_range_remove(struct mb_frames *f, mb_frame first, uint64_t count, mb_frame *busy);
+
+/*
+ * Starts taking the range offline: what is free leaves now, what is in use leaves when it is freed, and
+ * nothing of it is handed out again. *left (may be NULL): base frames still in use. Call it again to see
+ * how it goes; when *left is 0 the range is offline.
+ */
+MB_MUST_CHECK int mb_range_drain(struct mb_frames *f, mb_frame first, uint64_t count, uint64_t *left);
+
+/* ---- frames ----------------------------------------------------------------------------------------- */
+
+MB_MUST_CHECK int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out);
+MB_MUST_CHECK int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame);
+
+/*
+ * Allocates up to count frames into out[]; returns how many (at least one), or a negative errno. Frames of
+ * one batch tend to be neighbours, in ascending order.
+ */
+MB_MUST_CHECK int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out,
+				       unsigned count);
+
+/*
+ * Frees count frames; neighbours in ascending order cost least. Stops at the first bad one: returns how
+ * many were freed, or the errno if that is none.
+ */
+MB_MUST_CHECK int mb_frame_free_batch(struct mb_frames *f, mb_slot slot, enum mb_level level,
+				      const mb_frame *frames, unsigned count);
+
+/* Takes this very frame if it is free, else -EBUSY. */
+MB_MUST_CHECK int mb_frame_take(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame);
+
+/*
+ * Frees the base frames [first, first + count), which are a part (or all) of frames allocated at any
+ * level; what remains of those is then allocated at the levels below. Not for pools with owners.
+ */
+MB_MUST_CHECK int mb_frame_free_part(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count);
+
+/* ---- holes: pools with owners only ------------------------------------------------------------------- */
+
+/*
+ * Marks the base frames [first, first + count), all of them owned and none a hole yet, as holes: their
+ * bytes are given back, their place stays their owner's. Only the owner may call this for its frames, and
+ * one thread at a time for one huge frame. -EALREADY: one of them is a hole already (nothing changed).
+ */
+MB_MUST_CHECK int mb_frame_holes_add(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count);
+
+/* The reverse. -EALREADY: one of them is no hole (nothing changed). */
+MB_MUST_CHECK int mb_frame_holes_remove(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count);
+
+/* ---- looking ---------------------------------------------------------------------------------------- */
+
+/* What became of a base frame. MB_HOLE occurs only in pools with owners. */
+enum mb_state {
+	MB_OFFLINE,
+	MB_FREE,
+	MB_USED,
+	MB_HOLE,
+	MB_DRAINING, /* in use, and offline as soon as it is freed */
+};
+
+struct mb_run {
+	mb_frame first;
+	uint64_t count; /* base frames */
+	enum mb_state state;
+};
+
+/*
+ * Calls fn for each maximal run of one state in [first, first + count), ascending; a non-zero return ends
+ * the walk and is returned. A wholly free or wholly allocated giant frame is one step. While others
+ * allocate, each word is read once: the result is a mixture of moments.
+ */
+typedef int mb_run_fn(void *arg, const struct mb_run *run);
+int mb_frames_walk(const struct mb_frames *f, mb_frame first, uint64_t count, mb_run_fn *fn, void *arg);
+
+/* The state of one base frame. */
+enum mb_state mb_frame_state(const struct mb_frames *f, mb_frame frame);
+
+struct mb_frames_count {
+	uint64_t capacity;                /* base frames, as configured */
+	uint64_t offline;                 /* base frames */
+	uint64_t used;                    /* base frames allocated, holes not included */
+	uint64_t holes;                   /* base frames */
+	uint64_t free;                    /* base frames; capacity = offline + used + holes + free */
+	uint64_t whole[MB_LEVELS];        /* free frames of each level: a free giant frame counts 512 huge */
+	uint64_t lines;                   /* lines that exist: huge or giant frames that are split */
+};
+
+void mb_frames_count(const struct mb_frames *f, struct mb_frames_count *out);
+void mb_frames_get_config(const struct mb_frames *f, struct mb_frames_config *out);
+
+enum mb_validate {
+	MB_VALIDATE_CHEAP, /* headers, hints' bounds; may run while others allocate */
+	MB_VALIDATE_FULL,  /* every invariant of every line; only at rest */
+};
+
+/* What is wrong, in words that a log can take; static storage. */
+struct mb_flaw {
+	const char *what;
+	mb_frame frame;
+};
+
+/* 0, or -EILSEQ and the first flaw. */
+MB_MUST_CHECK int mb_frames_validate(const struct mb_frames *f, enum mb_validate how, struct mb_flaw *flaw);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

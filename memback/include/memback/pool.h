@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memback/pool.h - pools of host memory, their owners, and guest address spaces made of their frames.
+ *
+ * A pool is a backing (where the bytes live), an allocator of frame numbers (memback/frames.h), a byte
+ * budget (how many bytes may be out with owners, apart from how many frame numbers there are) and a ledger
+ * (for every huge frame its owner and guest physical address, and the reverse). A private pool belongs to
+ * one process; a pool file is attached by any number of processes.
+ *
+ * The library never prints and never exits. A function that fails returns a negative errno and, where it
+ * takes one, fills a struct mb_error with one line that names the cause and the remedy.
+ */
+#ifndef MEMBACK_POOL_H
+#define MEMBACK_POOL_H
+
+#include <memback/frames.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct mb_error {
+	int code;       /* negative errno */
+	char text[400]; /* one line: cause and remedy, no newline */
+};
+
+enum mb_backing {
+	MB_BACKING_ANON,       /* private anonymous memory, transparent huge pages */
+	MB_BACKING_MEMFD,      /* memfd, transparent huge pages where the kernel lets it */
+	MB_BACKING_HUGETLB_2M, /* reserved huge pages */
+	MB_BACKING_HUGETLB_1G,
+	MB_BACKING_FILE,       /* a file: tmpfs, hugetlbfs or disk */
+};
+
+/* "anon", "memfd", "hugetlb=2M", "hugetlb=1G", "file"; and the reverse (-EINVAL; "hugetlb" means 2M). */
+const char *mb_backing_name(enum mb_backing backing);
+MB_MUST_CHECK int mb_backing_parse(const char *text, enum mb_backing *out);
+
+struct mb_pool_config {
+	enum mb_backing backing;
+	uint64_t size;           /* bytes of frame numbers; a multiple of 2 MiB (1 GiB for hugetlb=1G) */
+	uint64_t budget;         /* bytes that may be out with owners; 0 means size */
+	const char *memory_path; /* pool file and MB_BACKING_FILE: where the memory file goes; NULL: PATH.mem */
+	unsigned mode;           /* pool file: its permission bits; 0 means 0600 */
+};
+
+struct mb_pool;
+
+/* Makes a private pool, all of it online. The warning (may be NULL) gets text where something is not as
+ * good as it could be (no huge pages...) and code 0; empty text means none. */
+MB_MUST_CHECK int mb_pool_create_private(const struct mb_pool_config *config, struct mb_pool **out,
+					 struct mb_error *warning, struct mb_error *err);
+/* Makes a pool file and its memory file (sparse); does not attach. Refuses to overwrite. */
+MB_MUST_CHECK int mb_pool_create_file(const char *path, const struct mb_pool_config *config,
+				      struct mb_error *warning, struct mb_error *err);
+MB_MUST_CHECK int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err);
+/* Detaches; a private pool is gone with it. All its owners must be closed. */
+void mb_pool_close(struct mb_pool *pool);
+/* Removes a pool file and its memory file; -EBUSY while an owner lives. */
+MB_MUST_CHECK int mb_pool_destroy(const char *path, struct mb_error *err);
+
+struct mb_pool_status {
+	enum mb_backing backing;
+	uint64_t granule;       /* bytes: the least that the backing can give back */
+	uint64_t size;          /* bytes of frame numbers online */
+	uint64_t budget;        /* bytes */
+	uint64_t budget_used;   /* bytes out with owners (holes not included, pending included) */
+	uint64_t resident;      /* bytes that the kernel says the backing holds */
+	uint64_t owners;        /* live owners */
+	struct mb_frames_count frames;
+	bool huge_pages;        /* large pages can be had */
+};
+MB_MUST_CHECK int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct mb_error *err);
+
+struct mb_owner_status {
+	char name[64];
+	uint32_t id;         /* with its generation: never used again for another owner */
+	int64_t pid;         /* as it said; shown, not trusted */
+	bool live;
+	uint64_t maximum;    /* bytes of guest physical memory */
+	uint64_t actual;     /* bytes charged: maximum - inflated + pending */
+	uint64_t inflated;   /* bytes of holes */
+	uint64_t pending;    /* bytes of holes that the backing cannot give back yet (below its granule) */
+};
+/* Calls fn for each owner in the pool's table. */
+typedef int mb_owner_fn(void *arg, const struct mb_owner_status *owner);
+int mb_pool_walk_owners(struct mb_pool *pool, mb_owner_fn *fn, void *arg);
+
+/* ---- owners and their guest address spaces ----------------------------------------------------------- */
+
+/* A region of guest physical memory; both are multiples of 2 MiB. */
+struct mb_region {
+	uint64_t gpa;
+	uint64_t size;
+};
+
+struct mb_space_config {
+	const char *name;                /* the owner's: unique among the live owners of the pool, < 64 bytes */
+	const struct mb_region *regions; /* ascending, not overlapping */
+	unsigned region_count;
+	bool prealloc;                   /* make all of it resident now, and again what is deflated */
+};
+
+/*
+ * An owner together with its guest address space. Made in one step: the budget is charged with the sum of
+ * the regions, frames are taken in runs as large and contiguous as there are, the ledger is written, and
+ * the memory is mapped linearly at window + gpa. On failure nothing is charged or taken: -EDQUOT names the
+ * bytes that the budget lacks, -ENOMEM the frames, -EEXIST the owner of that name.
+ *
+ * Thread safety: mb_space_hva() from any thread; all else from one thread at a time.
+ */
+struct mb_space;
+MB_MUST_CHECK int mb_space_create(struct mb_pool *pool, const struct mb_space_config *config,
+				  struct mb_space **out, struct mb_error *err);
+/* Unmaps, gives all bytes back to the kernel and all frames to the pool, and forgets the owner. */
+void mb_space_destroy(struct mb_space *space);
+
+/* Start of the window: guest physical address 0. Only the regions are mapped in it. */
+void *mb_space_window(const struct mb_space *space);
+/* Host address of [gpa, gpa + len), or NULL unless all of it lies in one region. len > 0. */
+void *mb_space_hva(const struct mb_space *space, uint64_t gpa, uint64_t len);
+
+/*
+ * Takes [gpa, gpa + len) away from the guest: gives its bytes back to the kernel (as far as the granule
+ * lets it; the rest is pending), lowers the charge, marks holes. Both 4 KiB aligned. Longer is faster: one
+ * call to the kernel per contiguous run of frames. -ERANGE: not all guest memory; -EALREADY: part of it is
+ * inflated already; then nothing has changed.
+ */
+MB_MUST_CHECK int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len);
+/*
+ * The reverse: charges the budget, clears the holes; memory that comes back reads as zero. -EDQUOT: the
+ * budget lacks the bytes; -EALREADY: part of it is not inflated; then nothing has changed.
+ */
+MB_MUST_CHECK int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len);
+/* Bytes that the budget could still charge now. */
+uint64_t mb_space_budget_left(const struct mb_space *space);
+
+struct mb_space_status {
+	struct mb_owner_status owner;
+	uint64_t resident; /* bytes, as the kernel counts them for the mapped window */
+	uint64_t extents;  /* contiguous runs of frames */
+};
+MB_MUST_CHECK int mb_space_get_status(struct mb_space *space, struct mb_space_status *out,
+				      struct mb_error *err);
+
+/* One stretch of guest memory, for a picture of it. */
+struct mb_stretch {
+	uint64_t gpa;
+	uint64_t len;
+	uint64_t frame;    /* of its first byte, if it lies in one extent; else UINT64_MAX */
+	uint64_t inflated; /* bytes */
+	uint64_t resident; /* bytes, as the kernel says */
+	uint64_t split;    /* bytes that lie in huge frames with holes and without */
+};
+typedef int mb_stretch_fn(void *arg, const struct mb_stretch *stretch);
+/* Cuts the regions into stretches of step bytes (a multiple of 4 KiB) and calls fn for each. */
+int mb_space_walk(struct mb_space *space, uint64_t step, mb_stretch_fn *fn, void *arg);
+
+/* ---- the check -------------------------------------------------------------------------------------- */
+
+/* One place where two records disagree. */
+struct mb_discrepancy {
+	const char *kind;  /* "missing": charged and preallocated but not resident; "intruder": a hole that is
+			      resident; "ledger": ledger and extents disagree; "allocator"; "budget" */
+	uint64_t gpa;      /* UINT64_MAX: none */
+	uint64_t frame;    /* UINT64_MAX: none */
+	uint64_t len;      /* bytes */
+	char text[200];    /* one line */
+};
+typedef int mb_discrepancy_fn(void *arg, const struct mb_discrepancy *d);
+/*
+ * Compares the ledger, the allocator and the charge of this space with each other and with what the kernel
+ * says is resident (mincore, pagemap, smaps, st_blocks: never our own counters). Returns the number of
+ * discrepancies, or a negative errno.
+ */
+int mb_space_check(struct mb_space *space, mb_discrepancy_fn *fn, void *arg);
+/* The same for a pool as a whole: sums, ledger, allocator. */
+int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg);
+
+const char *mb_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
