@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands.h - the commands and events of a VM's control socket.
+ */
+#ifndef VMM_CONTROL_COMMANDS_H
+#define VMM_CONTROL_COMMANDS_H
+
+#include "control/qmp.h"
+#include "vm.h"
+
+/* Opens the control socket of a VM. Its commands act on vm, which must outlive it. */
+int commands_create(struct loop *loop, struct vm *vm, const char *path, struct qmp **out, struct mb_error *err);
+
+/* Events that the VM sends through it. */
+void commands_balloon_event(struct qmp *qmp, struct vm *vm, enum balloon_event event);
+void commands_run_event(struct qmp *qmp, bool running);
+void commands_shutdown_event(struct qmp *qmp, enum vm_reason reason);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guestmem.h - the one gate to guest memory.
+ *
+ * Every access of the VMM to guest memory names (gpa, len) and passes here: overflow, holes in the guest's
+ * address space and the end of a region are checked in one place. What is read is copied once and checked
+ * afterwards, since the guest may change it at any time. Thread-safe.
+ */
+#ifndef VMM_MACHINE_GUESTMEM_H
+#define VMM_MACHINE_GUESTMEM_H
+
+#include <memback/pool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct guestmem {
+	struct mb_space *space; /* not owned */
+};
+
+/* Host address of [gpa, gpa + len), valid while the space lives; NULL unless all of it is guest memory. */
+void *guestmem_hva(const struct guestmem *mem, uint64_t gpa, uint64_t len);
+/* Copies; -EFAULT unless all of it is guest memory (then nothing was copied). */
+int guestmem_read(const struct guestmem *mem, uint64_t gpa, void *to, size_t len);
+int guestmem_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t len);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * machine.h - the KVM side of a VM: vm, in-kernel irqchip, memory slots, vCPUs and their threads, boot.
+ *
+ * Life: machine_create() (checks /dev/kvm before any memory is taken), machine_set_memory(), devices
+ * register on the bus and take their irqfd and ioeventfds, machine_load(), machine_start(), then pause and
+ * resume as often as wanted, machine_destroy(). All from the main thread.
+ */
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
+
+#include "machine/bus.h"
+#include "machine/guestmem.h"
+#include <memback/pool.h>
+
+struct machine;
+
+/* Why a vCPU ended the VM. */
+enum machine_end {
+	MACHINE_END_SHUTDOWN, /* triple fault */
+	MACHINE_END_CRASH,    /* KVM_EXIT_INTERNAL_ERROR, EFAULT, entry failure...: text names rip, bytes, CPL */
+};
+
+struct machine_config {
+	unsigned cpus;
+	/* Called on a vCPU thread, at most once for the machine; the VM is as good as paused then. */
+	void (*on_end)(void *arg, enum machine_end end, const char *text);
+	void *arg;
+};
+
+MB_MUST_CHECK int machine_create(const struct machine_config *config, struct machine **out,
+				 struct mb_error *err);
+/* Gives KVM a slot for each region; the space must outlive the machine. */
+MB_MUST_CHECK int machine_set_memory(struct machine *m, struct mb_space *space, const struct mb_region *regions,
+				     unsigned count, struct mb_error *err);
+/* Loads an ELF image with a PVH note, the command line and the start info, and points vCPU 0 at it. */
+MB_MUST_CHECK int machine_load(struct machine *m, const char *kernel, const char *cmdline, struct mb_error *err);
+MB_MUST_CHECK int machine_start(struct machine *m, struct mb_error *err);
+/* Returns when no vCPU is in the guest any more. Both are idempotent. */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+void machine_destroy(struct machine *m);
+
+struct bus *machine_bus(struct machine *m);
+const struct guestmem *machine_mem(struct machine *m);
+/* A new eventfd: writing it pulls the line (edge). The caller closes it. */
+MB_MUST_CHECK int machine_irqfd(struct machine *m, unsigned gsi, int *fd);
+/* A new eventfd that is signalled, without an exit to us, when the guest writes value (len bytes) at gpa. */
+MB_MUST_CHECK int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, uint32_t value, int *fd);
+
+#endif
