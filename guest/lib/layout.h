@@ -24,10 +24,10 @@
 #define VECTORS         64
 #define VECTOR_BYTES    32 /* each entry stub is padded to this */
 
-/* CPL3 flags: IOPL 3, interrupts on. */
-#define USER_RFLAGS 0x3202
+/* CPL3 flags: interrupts on. */
+#define USER_RFLAGS 0x202
 
-#define TSS_BYTES    128 /* 104 used */
+#define TSS_BYTES    256 /* 104, and an I/O bitmap for the lower thousand ports */
 #define KSTACK_BYTES 4096
 #define STACK_BYTES  16384 /* a secondary CPU's; the first has four times that */
 

@@ -5,7 +5,8 @@
  *   PVH entry, 32 bit ──► long mode ──► iretq to CPL3 ──► start_main()          first CPU
  *   SIPI ──► real mode ──► 32 bit ──► long mode ──► iretq to CPL3 ──► smp_main()  the others
  *
- * All work is done at CPL3 with IOPL 3. Some hosts emulate CPL0 instruction by instruction, at microseconds
+ * All work is done at CPL3; port I/O is open to it through the bitmap in the TSS (IOPL would do as well, but
+ * there is a KVM whose iretq loses it). Some hosts emulate CPL0 instruction by instruction, at microseconds
  * each and with gaps in what they know, so what is here is short and uses plain instructions only:
  *
  *   - int3 from CPL3 calls a function at CPL0 (cpu_call0); no other system call exists,
@@ -319,7 +320,7 @@ cpu_gdt:
 	.quad	0x00cff3000000ffff	/* 0x2b CPL3 data */
 	.quad	0x00affb000000ffff	/* 0x33 CPL3 code, 64 bit */
 	.quad	0
-	.quad	0x0000890000000067, 0	/* first TSS, base filled in above; the rest by smp.c */
+	.quad	0x0000890000000000 + TSS_BYTES - 1, 0	/* first TSS, base filled in above; the rest by smp.c */
 	.fill	2 * (CPUS_MAX - 1), 8, 0
 
 	.balign	64
@@ -327,8 +328,9 @@ cpu_tss:
 	.long	0
 	.quad	cpu_kstacks + KSTACK_BYTES
 	.fill	90, 1, 0
-	.word	104			/* no I/O bitmap */
-	.balign	TSS_BYTES
+	.word	104			/* the I/O bitmap follows: ports up to 0x3ff are CPL3's */
+	.fill	TSS_BYTES - 104 - 1, 1, 0
+	.byte	0xff
 	.fill	TSS_BYTES * (CPUS_MAX - 1), 1, 0
 
 /* Page tables to start with: 4 GiB as they are, for everybody; from 3 GiB on not cached. */
