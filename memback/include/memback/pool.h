@@ -86,6 +86,14 @@ struct mb_owner_status {
 typedef int mb_owner_fn(void *arg, const struct mb_owner_status *owner);
 int mb_pool_walk_owners(struct mb_pool *pool, mb_owner_fn *fn, void *arg);
 
+/* Whose a frame is, as the ledger says. */
+struct mb_frame_owner {
+	uint32_t owner; /* mb_owner_status.id */
+	uint64_t gpa;   /* guest physical address of the frame, bytes */
+};
+/* -ENOENT: nobody's; -ERANGE: not in the pool. Any thread. The reverse is mb_space_frame(). */
+MB_MUST_CHECK int mb_pool_frame_owner(struct mb_pool *pool, mb_frame frame, struct mb_frame_owner *out);
+
 /* ---- owners and their guest address spaces ----------------------------------------------------------- */
 
 /* A region of guest physical memory; both are multiples of 2 MiB. */
@@ -119,6 +127,8 @@ void mb_space_destroy(struct mb_space *space);
 void *mb_space_window(const struct mb_space *space);
 /* Host address of [gpa, gpa + len), or NULL unless all of it lies in one region. len > 0. */
 void *mb_space_hva(const struct mb_space *space, uint64_t gpa, uint64_t len);
+/* The frame that backs guest physical address gpa; -ERANGE: no guest memory. Any thread. */
+MB_MUST_CHECK int mb_space_frame(const struct mb_space *space, uint64_t gpa, mb_frame *out);
 
 /*
  * Takes [gpa, gpa + len) away from the guest: gives its bytes back to the kernel (as far as the granule
@@ -129,7 +139,9 @@ void *mb_space_hva(const struct mb_space *space, uint64_t gpa, uint64_t len);
 MB_MUST_CHECK int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len);
 /*
  * The reverse: charges the budget, clears the holes; memory that comes back reads as zero. -EDQUOT: the
- * budget lacks the bytes; -EALREADY: part of it is not inflated; then nothing has changed.
+ * budget lacks the bytes; -EALREADY: part of it is not inflated; -ENOMEM: the kernel lacks the (huge) pages;
+ * then nothing has changed. Where the granule is larger than 4 KiB, taking back a part of a granule charges
+ * all of it, and its rest is pending.
  */
 MB_MUST_CHECK int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len);
 /* Bytes that the budget could still charge now. */

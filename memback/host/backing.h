@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backing.h - where the bytes live: the one seam between pools and the kernel's kinds of memory.
+ *
+ * Preconditions, for every operation: addresses, offsets and lengths are multiples of 4 KiB, and of the
+ * granule where the operation says so; a length is not zero; [offset, offset + len) lies in the backing;
+ * [at, at + len) is where map() put exactly that. All return 0 or a negative errno, and any thread may call
+ * them.
+ */
+#ifndef HOST_BACKING_H
+#define HOST_BACKING_H
+
+#include <memback/pool.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct backing_ops;
+
+/* One open backing. A space has a copy of its pool's with a descriptor of its own. */
+struct backing {
+	const struct backing_ops *ops;
+	enum mb_backing kind; /* as configured */
+	int fd;               /* the memory file; -1: none */
+	uint64_t granule;     /* bytes: the least that give_back() frees */
+	bool huge_pages;      /* large pages can be had */
+	bool collapses;       /* khugepaged may fill holes: frames with holes want MADV_NOHUGEPAGE */
+	bool blocks_exact;    /* st_blocks counts resident bytes and nothing else */
+};
+
+struct backing_ops {
+	const char *what; /* for messages */
+	/*
+	 * Maps [offset, offset + len) at the fixed address, readable and writable. Where the kernel wants
+	 * memory reserved (hugetlb) this reserves it, and fails with text when there is too little.
+	 */
+	int (*map)(const struct backing *b, void *at, uint64_t offset, uint64_t len, struct mb_error *err);
+	/*
+	 * Before memory that was given back is used again: whatever keeps a touch from failing later
+	 * (hugetlb: reserves the pages; -ENOMEM). Granule-aligned. NULL: nothing needed.
+	 */
+	int (*reserve)(const struct backing *b, uint64_t offset, uint64_t len);
+	/*
+	 * Really frees the memory; it reads as zero afterwards. Granule-aligned. at is NULL when it is not
+	 * mapped here.
+	 */
+	int (*give_back)(const struct backing *b, void *at, uint64_t offset, uint64_t len);
+	/* Breaks large pages that [at, at + len) covers in part, so that give_back() frees at once; may fail
+	 * silently. NULL: give_back() does it itself. */
+	void (*split)(const struct backing *b, void *at, uint64_t len);
+};
+
+/* Makes the backing of a private pool; size bytes. */
+int backing_open_private(struct backing *b, enum mb_backing kind, const char *path, uint64_t size,
+			 struct mb_error *warning, struct mb_error *err);
+/* Creates the memory file of a pool file (fails if there is one) and returns it open. */
+int backing_create_file(struct backing *b, enum mb_backing kind, const char *path, uint64_t size, unsigned mode,
+			struct mb_error *warning, struct mb_error *err);
+/* Opens an existing memory file and checks that it is of this kind and granule. */
+int backing_open_file(struct backing *b, enum mb_backing kind, const char *path, struct mb_error *err);
+void backing_close(struct backing *b);
+
+/* -ENOSPC with text unless the file system of a backing has room for so many more bytes. */
+int backing_check_room(const struct backing *b, uint64_t bytes, struct mb_error *err);
+/* Makes [at, at + len) resident and writable. -ENOMEM, -EFAULT (the kernel would have sent SIGBUS). */
+int backing_populate(void *at, uint64_t len);
+/* One byte a 4 KiB page, bit 0 set: resident. From the kernel (mincore). */
+int backing_residency(const void *at, uint64_t len, unsigned char *vec);
+/* Whether the kernel says at once that all of [offset, offset + len) is not resident; false: look closer. */
+bool backing_no_data(const struct backing *b, uint64_t offset, uint64_t len);
+/* Resident bytes of [at, at + len), which is mapped from offset, from the kernel. */
+int backing_resident_range(const struct backing *b, const void *at, uint64_t offset, uint64_t len,
+			   uint64_t *bytes);
+/* Resident bytes of the whole memory file, from the kernel (st_blocks); -ENOTSUP without a file. */
+int backing_resident_total(const struct backing *b, uint64_t *bytes);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * state.h - what a pool and a space are made of, for the host side's own modules.
+ */
+#ifndef HOST_STATE_H
+#define HOST_STATE_H
+
+#include "backing.h"
+#include "format.h"
+#include "guard.h"
+#include "ledger.h"
+#include <memback/pool.h>
+#include <pthread.h>
+
+struct mb_pool {
+	struct backing mem;
+	uint64_t size; /* bytes of frame numbers */
+	bool shared;   /* a pool file: several processes, locks, a memory file with a name */
+	uint8_t *map;  /* the records, see format.h; this process' mapping of them */
+	uint64_t map_bytes;
+	struct pool_vars *vars;     /* all three point into map */
+	struct owner_entry *owners; /* OWNERS_MAX */
+	ledger_word *ledger;        /* size / 2 MiB words */
+	struct mb_frames *frames;
+	char *mem_path;            /* pool file: where the memory file is */
+	uint64_t mem_dev, mem_ino; /* and what it is */
+	pthread_mutex_t lock;      /* the list of spaces; making owners in this process */
+	struct mb_space *spaces;
+	unsigned fault_in; /* tests: the so-manyth step from now fails; 0: none does */
+};
+
+struct mb_space {
+	struct mb_pool *pool;
+	struct mb_space *next;
+	struct backing mem; /* the pool's; of a pool file with a descriptor of its own, which is locked */
+	uint32_t owner;     /* index */
+	uint32_t generation;
+	struct owner_entry *entry; /* others read it; what we rely on is copied below */
+	mb_slot slot;
+	bool has_slot, has_charge, has_entry, has_ledger, linked; /* how far it is made, for the undoing */
+	bool prealloc;
+	struct mb_region *region; /* ascending, neighbours merged */
+	unsigned regions;
+	struct extent *extent; /* ascending by gpa */
+	unsigned extents;
+	uint64_t taken; /* base frames of the extents that are taken, from the first one on */
+	uint8_t *window;
+	uint64_t window_bytes;
+	uint64_t maximum;                            /* bytes */
+	_Atomic uint64_t charged, inflated, pending; /* bytes; written by the space's thread alone */
+	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
+	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
+	struct guard guard;
+};
+
+/* Tests make any step fail: 0, or -EIO once. */
+static inline int pool_fault(struct mb_pool *pool)
+{
+	return pool->fault_in && !--pool->fault_in ? -5 : 0;
+}
+
+/* The region that holds all of [gpa, gpa + len), or NULL. */
+const struct mb_region *space_region(const struct mb_space *space, uint64_t gpa, uint64_t len);
+/* Index of gpa's huge frame in the regions laid end to end; gpa must be in a region. */
+uint64_t space_index(const struct mb_space *space, uint64_t gpa);
+/* The reverse, for an index below maximum / 2 MiB. */
+uint64_t space_gpa(const struct mb_space *space, uint64_t index);
+/* The extent that holds gpa, or NULL. */
+const struct extent *space_extent(const struct mb_space *space, uint64_t gpa);
+static inline void *space_at(const struct mb_space *space, uint64_t gpa)
+{
+	return space->window + gpa;
+}
+
+/* A contiguous run of frames and of guest physical addresses within one extent. */
+struct space_run {
+	uint64_t gpa;
+	uint64_t frame; /* base frames */
+	uint64_t len;   /* bytes */
+};
+/* The longest run that starts at gpa (which is in a region) and is at most len bytes. */
+struct space_run space_run_at(const struct mb_space *space, uint64_t gpa, uint64_t len);
+
+/* Publishes the totals in the owner's entry. */
+void space_publish(struct mb_space *space);
+
+#endif
