@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * balloon_pages.h - what is in a balloon: page numbers that a guest names are gathered, sorted, checked and
+ * given back to the pool, or taken from it, in runs as long as there are.
+ *
+ * Every page is in one of three states, which two sets keep apart:
+ *
+ *   the guest's            in neither set
+ *   given                  the guest's driver of now has put it on the inflate queue
+ *   returning              a driver before the last reset had: it belongs to the guest again, and is taken
+ *                          from the budget as soon as that has room
+ *
+ *   the guest's --inflate--> given --deflate--> the guest's
+ *   given --reset--> returning --budget--> the guest's
+ *   returning --inflate--> given
+ *
+ * Why returning: after a reset the balloon is empty (virtio 1.2, 2.4 and 5.5: a new driver starts with none
+ * of its pages in it), and a rebooted guest thinks that all of its memory is its own. Nobody asked the
+ * budget, though, so what it cannot give yet stays charged to nobody, and shows in balloon_status.waits_for.
+ *
+ * Loop thread only (it is mb_space_*'s one thread).
+ */
+#ifndef VMM_DEVICES_BALLOON_PAGES_H
+#define VMM_DEVICES_BALLOON_PAGES_H
+
+#include "devices/pageset.h"
+#include "machine/guestmem.h"
+
+#define BALLOON_PAGE_SHIFT 12 /* virtio 1.2, 5.5.6: page numbers are those of 4 KiB pages, always */
+
+struct balloon_pages {
+	struct mb_space *space;
+	const struct guestmem *mem;
+	uint64_t limit; /* page numbers are below it */
+	struct pageset given, returning;
+	uint64_t stride;         /* pages in one call to the pool at most: adapts to the host's speed */
+	uint64_t rejected;       /* pages, since start */
+	uint64_t inflated_total; /* pages, since start */
+	uint64_t deflated_total; /* pages, since start */
+};
+
+/* 0 or -ENOMEM, -EINVAL; limit: page numbers at or beyond it are no guest memory. */
+int balloon_pages_init(struct balloon_pages *bp, const struct guestmem *mem, uint64_t limit);
+void balloon_pages_free(struct balloon_pages *bp);
+
+/*
+ * Adds count page numbers (little-endian, as the guest wrote them, but copied) to set. Those that are no
+ * guest memory, and those that are in it already, are rejected.
+ */
+void balloon_pages_gather(struct balloon_pages *bp, struct pageset *set, const uint32_t *numbers,
+			  unsigned count);
+/* Removes the pages of [gpa, gpa + len) from set, as rejected. */
+void balloon_pages_spare(struct balloon_pages *bp, struct pageset *set, uint64_t gpa, uint64_t len);
+
+/*
+ * Each takes pages out of set until it is empty (0), the clock passes deadline (-EAGAIN: call again), or,
+ * where the budget is asked, it lacks a page (-EDQUOT: try again later). At least one call to the pool is
+ * made. deadline: CLOCK_MONOTONIC, ns.
+ */
+int balloon_pages_inflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);
+int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);
+int balloon_pages_return(struct balloon_pages *bp, uint64_t deadline);
+
+/* The guest has reset its driver: what was given is returning. */
+void balloon_pages_reset(struct balloon_pages *bp);
+
+/* Pages that the guest does not have. */
+static inline uint64_t balloon_pages_out(const struct balloon_pages *bp)
+{
+	return bp->given.count + bp->returning.count;
+}
+
+uint64_t balloon_now_ns(void);
+
+#endif
