@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * commands.h - the commands and events of a VM's control socket.
+ *
+ * Loop thread only. Sizes are bytes. Four words have one meaning throughout: maximum (the VM's memory without
+ * a balloon), target (what it was asked to shrink to), actual (maximum less what the guest has given so far),
+ * resident (what the kernel holds for it now). What is not known is left out of an answer.
  */
 #ifndef VMM_CONTROL_COMMANDS_H
 #define VMM_CONTROL_COMMANDS_H
@@ -9,9 +13,10 @@
 #include "vm.h"
 
 /* Opens the control socket of a VM. Its commands act on vm, which must outlive it. */
-int commands_create(struct loop *loop, struct vm *vm, const char *path, struct qmp **out, struct mb_error *err);
+MB_MUST_CHECK int commands_create(struct loop *loop, struct vm *vm, const char *path, struct qmp **out,
+				  struct mb_error *err);
 
-/* Events that the VM sends through it. */
+/* Events that the VM sends through it; a VM without a control socket passes NULL. */
 void commands_balloon_event(struct qmp *qmp, struct vm *vm, enum balloon_event event);
 void commands_run_event(struct qmp *qmp, bool running);
 void commands_shutdown_event(struct qmp *qmp, enum vm_reason reason);

@@ -38,7 +38,8 @@ void loop_stop(struct loop *loop);
  * source, or be called for ever. events = 0 watches nothing at all, not even those. A descriptor without
  * poll (a file, /dev/null) is always ready.
  */
-int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fd_fn *fn, void *arg, struct loop_source **out);
+int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fd_fn *fn, void *arg,
+		struct loop_source **out);
 int loop_set_events(struct loop_source *source, uint32_t events);
 /* A timer, not armed. */
 int loop_add_timer(struct loop *loop, loop_fn *fn, void *arg, struct loop_source **out);
