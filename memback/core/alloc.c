@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * alloc.c - allocate one frame or a batch.
+ *
+ * The common path takes bits out of the word that the slot's at[] names. Then, in this order, so that memory
+ * that is split stays in use and memory that is whole stays whole:
+ *
+ *   the other words of the line - a line of the ring - a line that is nobody's - a larger frame, split -
+ *   lines of other slots, taken from without holding them
+ *
+ * At rest, fact 5 of line.h makes this complete; while others are between two steps, frames may be nobody's
+ * for a moment, so it is done once more before -ENOMEM is said.
+ */
+#include "alloc.h"
+
+#include "free.h"
+#include "hint.h"
+#include "rebuild.h"
+
+/* A ring's line with few free frames is not worth holding: they are taken where they are. */
+#define HOLD_WORTH 4u
+
+/* Takes from the line that the slot holds, any word of it. */
+static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	uint64_t at = mbc_load_relaxed(&s->at[level]);
+	struct mbc_ref r;
+
+	if (at == MBC_NONE)
+		return false;
+	r = mbc_ref_get(f, level, at / MBC_LINE_WORDS);
+	if (!mbc_line_take(r, at % MBC_LINE_WORDS, n, got))
+		return false;
+	/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
+	if (got->W != at)
+		mbc_cas_seq(&s->at[level], &at, got->W);
+	return true;
+}
+
+/* Takes from a line without holding it. */
+static bool from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n,
+		      struct mbc_got *got)
+{
+	struct mbc_ref r = mbc_pin(f, s, level, L);
+	bool ok;
+
+	if (!r.block)
+		return false;
+	ok = mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && mbc_line_take(r, 0, n, got);
+	mbc_unpin(f, s);
+	return ok;
+}
+
+/* Is there a word with so much free that holding the line pays? */
+static bool worth_holding(struct mbc_ref r, unsigned n)
+{
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
+
+		if (v)
+			return mbc_popcount(v) >= HOLD_WORTH + n;
+	}
+	return false;
+}
+
+static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
+	mbc_a32 *ring = level == MB_BASE ? s->ring : s->ring + MBC_RING0;
+	uint32_t head = mbc_load32_relaxed(&s->head[level]);
+
+	for (uint32_t k = 0; k < size; k++) {
+		uint32_t at = (head + size - 1 - k) % size;
+		uint32_t e = mbc_load32_relaxed(&ring[at]);
+		struct mbc_ref r;
+		bool hold;
+
+		if (!e)
+			continue;
+		r = mbc_pin(f, s, level, e - 1);
+		hold = r.block && worth_holding(r, n);
+		if (hold || !r.block)
+			mbc_store32_relaxed(&ring[at], 0);
+		if (hold && mbc_line_hold(f, s, r)) {
+			mbc_unpin(f, s);
+			return from_held(f, s, level, n, got);
+		}
+		mbc_unpin(f, s);
+		if (!hold && r.block) {
+			if (from_line(f, s, level, e - 1, n, got))
+				return true;
+			/* cleared, then looked at once more by nobody: whoever frees there next remembers it
+			 * again */
+			mbc_store32_relaxed(&ring[at], 0);
+		}
+	}
+	return false;
+}
+
+/* Takes a line that is nobody's, the lowest there is. */
+static bool from_part(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	uint64_t b;
+
+	while (mbc_part_find(f, level, &b)) {
+		struct mbc_ref r = mbc_pin(f, s, level, b * MBC_BLOCK_LINES);
+		uint64_t part = r.block ? mbc_load_seq(&r.block->part) : 0;
+
+		if (!part) {
+			mbc_part_forget(f, level, b);
+			mbc_unpin(f, s);
+			continue;
+		}
+		r = mbc_ref_at(r.block, level, b * MBC_BLOCK_LINES + mbc_lowest(part));
+		if (mbc_part_clear(f, r) && mbc_line_hold(f, s, r)) {
+			mbc_unpin(f, s);
+			if (from_held(f, s, level, n, got))
+				return true;
+		}
+		mbc_unpin(f, s);
+	}
+	return false;
+}
+
+/* Splits a larger frame. */
+static int from_above(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	struct mbc_got above;
+	uint64_t X;
+	int rc = mbc_alloc(f, s, level + 1, 1, &above);
+
+	if (rc)
+		return rc;
+	X = above.W * MBC_WORD_BITS + mbc_lowest(above.mask);
+	/* in band its first frame is where the block goes, if there is none yet */
+	rc = mbc_split(f, s, level, X, n < 63 ? n : 63, X * MBC_LINE_FRAMES, got);
+	if (rc) {
+		mbc_free_own(f, s, level + 1, X);
+		return rc;
+	}
+	return 0;
+}
+
+/* Takes from lines that other slots hold, or remember. */
+static bool from_others(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n,
+			struct mbc_got *got)
+{
+	uint32_t first = level == MB_BASE ? 0 : MBC_RING0;
+	uint32_t last = level == MB_BASE ? MBC_RING0 : MBC_RING0 + MBC_RING1;
+
+	for (uint32_t k = 0; k <= f->slots; k++) {
+		struct mbc_slot *t = mbc_slot_at(f, k);
+		uint64_t at;
+
+		if (t == s || mbc_load32_relaxed(&t->state) != MBC_SLOT_OPEN)
+			continue;
+		at = mbc_load_seq(&t->at[level]);
+		if (at != MBC_NONE && from_line(f, s, level, at / MBC_LINE_WORDS, n, got))
+			return true;
+		for (uint32_t e = first; e < last; e++) {
+			uint32_t L = mbc_load32_relaxed(&t->ring[e]);
+
+			if (L && from_line(f, s, level, L - 1, n, got))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Level 2: lines are nobody's, at[] is where the slot found something last. */
+static bool from_top(struct mb_frames *f, struct mbc_slot *s, unsigned n, struct mbc_got *got)
+{
+	uint64_t b;
+
+	while (mbc_part_find(f, MB_GIANT, &b)) {
+		struct mbc_ref r = mbc_ref_get(f, MB_GIANT, b * MBC_BLOCK_LINES);
+		uint64_t part = mbc_load_seq(&r.block->part);
+		/* slots begin at different lines and words, so as not to fight for the same one */
+		uint64_t own = (uint64_t)(s - mbc_slot_at(f, 0));
+		unsigned turn = (unsigned)(own % MBC_BLOCK_LINES);
+		uint64_t high = part & ~mbc_mask(0, turn);
+
+		if (!part) {
+			mbc_part_forget(f, MB_GIANT, b);
+			continue;
+		}
+		r = mbc_ref_at(r.block, MB_GIANT, b * MBC_BLOCK_LINES + mbc_lowest(high ? high : part));
+		if (mbc_line_take(r, (unsigned)(own % MBC_LINE_WORDS), n, got)) {
+			mbc_store_relaxed(&s->at[MB_GIANT], got->W);
+			return true;
+		}
+		mbc_part_clear(f, r);
+		/* seq: pairs with the free into an empty word, which sets its bit and then `part` */
+		if (!mbc_line_is_empty(r))
+			mbc_part_set(f, r);
+	}
+	return false;
+}
+
+static int alloc_once(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	int rc = -MBC_ENOMEM;
+
+	if (from_held(f, s, level, n, got))
+		return 0;
+	if (level == MB_GIANT)
+		return from_top(f, s, n, got) ? 0 : -MBC_ENOMEM;
+	if (from_ring(f, s, level, n, got) || from_part(f, s, level, n, got))
+		return 0;
+	rc = from_above(f, s, level, n, got);
+	if (rc && from_others(f, s, level, n, got))
+		return 0;
+	return rc;
+}
+
+/* Gives up the lines below a level that slots hold and do not use, so that their frames can become whole. */
+static void collect(struct mb_frames *f, struct mbc_slot *s, unsigned level)
+{
+	for (unsigned l = 0; l < level; l++)
+		for (uint32_t k = 0; k <= f->slots; k++) {
+			struct mbc_slot *t = mbc_slot_at(f, k);
+
+			/* in band a level-0 line of another slot may be in use this moment, in a block that
+			 * would vanish */
+			if (t == s ||
+			    (mbc_load32_relaxed(&t->state) == MBC_SLOT_OPEN && !(f->in_band && l == 0)))
+				mbc_slot_drop(f, s, t, l);
+		}
+}
+
+int mbc_alloc(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	int rc = alloc_once(f, s, level, n, got);
+
+	for (unsigned tries = 0; rc == -MBC_EAGAIN && tries < 1000; tries++) {
+		mbc_pause();
+		rc = alloc_once(f, s, level, n, got);
+	}
+	return rc == -MBC_EAGAIN ? -MBC_ENOMEM : rc;
+}
+
+/* What the common path could not do. */
+static int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+{
+	int rc;
+
+	if (level < f->lowest)
+		return -MBC_EPERM;
+	rc = mbc_alloc(f, s, level, n, got);
+	if (rc != -MBC_ENOMEM)
+		return rc;
+	if (level > f->lowest)
+		collect(f, s, level);
+	if (mbc_load_relaxed(&f->stale))
+		mbc_rebuild(f, s);
+	return mbc_alloc(f, s, level, n, got);
+}
+
+int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out)
+{
+	struct mbc_slot *s = mbc_slot_get(f, slot);
+	struct mbc_got got;
+	uint64_t at;
+	int rc;
+
+	if (!s)
+		return -MBC_EBADF;
+	if ((unsigned)level >= MB_LEVELS)
+		return -MBC_EINVAL;
+	at = mbc_load_relaxed(&s->at[level]);
+	if (at != MBC_NONE) {
+		mbc_a64 *word = mbc_word_at(f, level, at);
+		uint64_t v = mbc_load_relaxed(word);
+
+		while (v)
+			/* acquire: pairs with the free that set the bit */
+			if (mbc_cas_acquire(word, &v, v & (v - 1))) {
+				out->n = (at * MBC_WORD_BITS + mbc_lowest(v))
+					 << (MB_LEVEL_SHIFT * (unsigned)level);
+				return 0;
+			}
+	}
+	rc = alloc_slow(f, s, level, 1, &got);
+	if (!rc)
+		out->n = (got.W * MBC_WORD_BITS + mbc_lowest(got.mask)) << (MB_LEVEL_SHIFT * (unsigned)level);
+	return rc;
+}
+
+int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out, unsigned count)
+{
+	struct mbc_slot *s = mbc_slot_get(f, slot);
+	unsigned shift = MB_LEVEL_SHIFT * (unsigned)level, done = 0;
+
+	if (!s)
+		return -MBC_EBADF;
+	if ((unsigned)level >= MB_LEVELS || !count || count > INT32_MAX)
+		return -MBC_EINVAL;
+	while (done < count) {
+		struct mbc_got got;
+		uint64_t X;
+
+		if (!from_held(f, s, level, count - done, &got)) {
+			int rc = alloc_slow(f, s, level, count - done, &got);
+
+			if (rc)
+				return done ? (int)done : rc;
+		}
+		X = got.W * MBC_WORD_BITS;
+		for (uint64_t m = got.mask; m; m &= m - 1)
+			out[done++].n = (X + mbc_lowest(m)) << shift;
+	}
+	return (int)done;
+}

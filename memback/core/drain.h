@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drain.h - frames that leave: whoever makes something free looks afterwards whether it is to leave.
+ *
+ * Draining sets its marks first and sweeps what is free then; freeing, splitting and merging store first and
+ * look at the marks then. Both are seq, so one of the two sees the other, and a frame that is to leave is
+ * swallowed by one of them (exactly one: it is taken by clearing its bit).
+ */
+#ifndef MBC_DRAIN_H
+#define MBC_DRAIN_H
+
+#include "line.h"
+
+/* Something was freed in word W: swallow of it what is to leave. */
+void mbc_settle_free(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W);
+/* Frame L of level + 1 was split into line L: if it was to leave, so is all of the line. */
+void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
+/* All of the line was taken to be merged: its masks say nothing any more. The caller has `held`. */
+void mbc_settle_merge(struct mb_frames *f, struct mbc_ref r);
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holes.c - holes in owned frames.
+ *
+ * Only the owner of a huge frame changes its level-0 line, one thread at a time; what several owners share is
+ * only the header of the block, whose words are changed by atomic or/and. No hint leads to such a line: it is
+ * never held, in a ring or part, and level 0 is not handed out in a pool with owners.
+ *
+ * A giant frame that is allocated whole is split lazily: its level-1 line becomes valid with all words 0 and
+ * `owned` set. Its words stay 0 while it is owned, so that a thread that comes late with a hint from the time
+ * when the giant frame was the pool's finds nothing there to take.
+ */
+#include "holes.h"
+
+#include "point.h"
+#include "state.h"
+
+/* The stretch of a run of base frames that lies in one line. */
+struct piece {
+	uint64_t L;
+	unsigned first; /* within the line */
+	unsigned count;
+};
+
+static struct piece piece_at(uint64_t x, uint64_t end)
+{
+	unsigned first = (unsigned)(x % MBC_LINE_FRAMES);
+
+	return (struct piece){x / MBC_LINE_FRAMES, first, (unsigned)mbc_min(MBC_LINE_FRAMES - first, end - x)};
+}
+
+/* The bits of a piece in word w. */
+static uint64_t piece_mask(struct piece p, unsigned w)
+{
+	unsigned lo = w * MBC_WORD_BITS, hi = lo + MBC_WORD_BITS;
+	unsigned a = p.first > lo ? p.first : lo, b = p.first + p.count < hi ? p.first + p.count : hi;
+
+	return a < b ? mbc_mask(a - lo, b - a) : 0;
+}
+
+/* Is huge frame h owned, by itself or in a giant frame? */
+static int check_owned(const struct mb_frames *f, uint64_t h)
+{
+	int rc = mbc_check_used(f, MB_HUGE, h);
+
+	if (rc != -MBC_ENOENT)
+		return rc == -MBC_EALREADY ? -MBC_ENOENT : rc;
+	/* its giant frame is allocated whole */
+	return mbc_check_used(f, MB_GIANT, h >> MB_LEVEL_SHIFT);
+}
+
+static int check_piece(const struct mb_frames *f, struct piece p, bool add)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L);
+	int rc = check_owned(f, p.L);
+
+	if (rc)
+		return rc;
+	if (!mbc_is_split(r))
+		return add ? 0 : -MBC_EALREADY;
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		uint64_t mask = piece_mask(p, w);
+
+		if ((mbc_load_relaxed(&r.line->word[w]) & mask) != (add ? 0 : mask))
+			return -MBC_EALREADY;
+	}
+	return 0;
+}
+
+/* Makes the line of huge frame L valid, and that of its giant frame. Idempotent. */
+static void open_line(struct mb_frames *f, struct mbc_ref r)
+{
+	struct mbc_ref up = mbc_ref_get(f, MB_HUGE, r.L / MBC_LINE_FRAMES);
+
+	if (!mbc_is_split(up)) {
+		/* owned first: a line that is split and not owned is the pool's */
+		mbc_or_seq(&up.block->owned, up.bit);
+		mbc_or_seq(&up.block->split, up.bit);
+	}
+	if (!mbc_is_split(r))
+		mbc_or_seq(&r.block->split, r.bit);
+}
+
+static void add_piece(struct mb_frames *f, struct piece p)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L);
+
+	open_line(f, r);
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		uint64_t mask = piece_mask(p, w);
+
+		/* the words are ours alone; atomic for those who walk meanwhile */
+		if (mask)
+			mbc_store_release(&r.line->word[w], mbc_load_relaxed(&r.line->word[w]) | mask);
+	}
+}
+
+static void remove_piece(struct mb_frames *f, struct piece p)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L);
+	uint64_t left = 0;
+
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
+		uint64_t mask = piece_mask(p, w);
+
+		if (mask)
+			mbc_store_release(&r.line->word[w], v & ~mask);
+		left |= v & ~mask;
+	}
+	/* no holes left: not split, words 0. The line above stays split until its giant frame is freed, since
+	 * other threads of the owner may be opening lines in it. */
+	if (!left)
+		mbc_and_seq(&r.block->split, ~r.bit);
+}
+
+static void apply(struct mb_frames *f, uint64_t x, uint64_t end, bool add)
+{
+	while (x < end) {
+		struct piece p = piece_at(x, end);
+
+		if (add)
+			add_piece(f, p);
+		else
+			remove_piece(f, p);
+		x += p.count;
+	}
+}
+
+static int change(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count, bool add)
+{
+	uint64_t end = first.n + count;
+
+	if (!mbc_slot_get(f, slot))
+		return -MBC_EBADF;
+	if (!mbc_owned_pool(f))
+		return -MBC_EPERM;
+	if (!count)
+		return -MBC_EINVAL;
+	if (first.n >= f->capacity || count > f->capacity - first.n)
+		return -MBC_ERANGE;
+	for (uint64_t x = first.n; x < end;) {
+		struct piece p = piece_at(x, end);
+		int rc = check_piece(f, p, add);
+
+		if (rc)
+			return rc;
+		x += p.count;
+	}
+	for (uint64_t x = first.n; x < end;) {
+		struct piece p = piece_at(x, end);
+
+		if (mbc_point(MBC_POINT_HOLES_APPLY)) {
+			/* the rollback is the reverse of what was done: the check says that all of it was so
+			 * before */
+			apply(f, first.n, x, !add);
+			return -MBC_EALREADY;
+		}
+		apply(f, x, x + p.count, add);
+		x += p.count;
+	}
+	return 0;
+}
+
+int mb_frame_holes_add(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count)
+{
+	return change(f, slot, first, count, true);
+}
+
+int mb_frame_holes_remove(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count)
+{
+	return change(f, slot, first, count, false);
+}
+
+static void clear_line(struct mb_frames *f, uint64_t L)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, L);
+
+	if (!mbc_is_split(r))
+		return;
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		mbc_store_release(&r.line->word[w], 0);
+	mbc_and_seq(&r.block->split, ~r.bit);
+}
+
+void mbc_holes_clear(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_HUGE, X);
+
+	if (!mbc_owned_pool(f))
+		return;
+	mbc_intent_set(s, MBC_OP_CLEAR, level, X);
+	if (level == MB_HUGE) {
+		clear_line(f, X);
+	} else if (mbc_is_split(r)) {
+		for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
+			clear_line(f, X * MBC_LINE_FRAMES + n);
+		/* split first: a line that is split and not owned is the pool's */
+		mbc_and_seq(&r.block->split, ~r.bit);
+		mbc_and_seq(&r.block->owned, ~r.bit);
+	}
+	mbc_intent_done(s);
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * layout.h - where everything lies, as arithmetic.
+ *
+ *   a line  = 64 bytes = 8 words = 512 bits, one cache line; bit set = that frame is free
+ *   a block = 4 KiB = 128-byte header + 62 lines = 31,744 frames of the level's size
+ *
+ *   level   frame     a line covers   a block covers
+ *     0     4 KiB         2 MiB          124 MiB        (with a base of 4 KiB)
+ *     1     2 MiB         1 GiB           62 GiB
+ *     2     1 GiB       512 GiB           31 TiB
+ *
+ * One frame of a level is one line of the level below, so frame X of level n + 1 is line X of level n.
+ * Indices in the core: X counts frames of its own level, W = X / 64 words, L = X / 512 lines.
+ *
+ * The metadata area, all offsets from its start (in band: from the start of the memory that is managed):
+ *
+ *   struct mb_frames | slots | edges | trees | online and drain masks of levels 2, 1 | blocks 2 | blocks 1 |
+ *   out of band: blocks 0              in band: directory of the level-0 blocks, block 0
+ *
+ * Truth, and nothing else, decides about a frame:
+ *
+ *   bit of X set                          X is free (in a pool with owners, at level 0: X is a hole)
+ *   bit of X clear, line X below split    look one level down (`owned` there: X is allocated whole, with holes)
+ *   bit of X clear, line X not split      X is allocated whole, or offline
+ *   line not split  =>  its 8 words are 0
+ *   `special` of a line clear  =>  all of it is online, nothing of it drains, it hosts no block
+ *   `special` set   =>  levels 1, 2: the online and drain masks of the line hold;
+ *                       level 0: `ragged` - the masks in an edge hold; `drain` - all of the line is leaving,
+ *                       and a set bit there has left; `host` - one frame of it holds the block itself
+ *
+ * Hints (`part`, `held`, trees, rings) may be stale and follow from the truth.
+ */
+#ifndef MBC_LAYOUT_H
+#define MBC_LAYOUT_H
+
+#include "atomic.h"
+
+#include <memback/frames.h>
+
+#include <stddef.h>
+
+/* The errno values of the interface; the core has no <errno.h>, and these are the same on every Linux. */
+#define MBC_EPERM    1
+#define MBC_ENOENT   2
+#define MBC_ENXIO    6
+#define MBC_EBADF    9
+#define MBC_EAGAIN   11 /* within the core only: lost a race, go elsewhere */
+#define MBC_ENOMEM   12
+#define MBC_EBUSY    16
+#define MBC_EEXIST   17
+#define MBC_EINVAL   22
+#define MBC_EFBIG    27
+#define MBC_ENOSPC   28
+#define MBC_ERANGE   34
+#define MBC_EILSEQ   84
+#define MBC_EUSERS   87
+#define MBC_EALREADY 114
+
+#define MBC_WORD_BITS      64u
+#define MBC_LINE_WORDS     8u
+#define MBC_LINE_FRAMES    512u
+#define MBC_BLOCK_LINES    62u
+#define MBC_PAGE           4096u
+#define MBC_FULL           UINT64_MAX /* a word whose frames are all free */
+#define MBC_NONE           UINT64_MAX /* no line is held */
+#define MBC_TIERS          5u         /* 64^5 blocks are more than the 2^41 frames that there may be */
+#define MBC_MAX_FRAMES     (UINT64_C(1) << 40)
+#define MBC_EDGES          128u /* ragged level-0 lines that a pool may have at once */
+#define MBC_EDGES_IN_BAND  16u
+#define MBC_RING0          8u
+#define MBC_RING1          4u
+#define MBC_MAX_SLOTS      65536u
+#define MBC_BASE_SHIFT_MIN 12u
+#define MBC_BASE_SHIFT_MAX 30u
+
+struct mbc_line {
+	mbc_a64 word[MBC_LINE_WORDS];
+};
+
+struct mbc_block {
+	/* truth, one cache line; bit i speaks of line i */
+	mbc_a64 split;   /* the frame above is split: the line is valid */
+	mbc_a64 special; /* not all of it is plain: look at the words below, and at the masks */
+	mbc_a64 ragged;  /* level 0: some of it is offline or leaving, see its edge */
+	mbc_a64 drain;   /* level 0: all of it is leaving; a set bit has left */
+	mbc_a64 owned;   /* the frame above is allocated whole to an owner, who has holes in it */
+	mbc_a64 host;    /* level 0, in band: the block itself lies in a frame of this line */
+	mbc_a64 truth_spare[2];
+	/* hints, another cache line */
+	mbc_a64 part; /* something is free, and it is nobody's */
+	mbc_a64 held; /* a slot allocates from it (or somebody has it for a moment) */
+	mbc_a64 hint_spare[6];
+	struct mbc_line line[MBC_BLOCK_LINES];
+};
+
+_Static_assert(sizeof(struct mbc_line) == 64, "a line is a cache line");
+_Static_assert(offsetof(struct mbc_block, part) == 64, "truth and hints do not share a cache line");
+_Static_assert(offsetof(struct mbc_block, line) == 128, "the header has 128 bytes");
+_Static_assert(sizeof(struct mbc_block) == MBC_PAGE, "a block is a page");
+
+enum mbc_slot_state {
+	MBC_SLOT_CLOSED = 0,
+	MBC_SLOT_OPEN = 1,
+};
+
+/* What a slot is about to do, for whoever finds it dead. Plain stores before the operation. */
+enum mbc_op {
+	MBC_OP_NONE,
+	MBC_OP_SPLIT,  /* frame: the frame of level + 1 that is split */
+	MBC_OP_MERGE,  /* frame: the frame of level + 1 whose line is compressed */
+	MBC_OP_TAKE,   /* frame: the frame of level + 1 that is taken for one inside it */
+	MBC_OP_VANISH, /* frame: the in-band block that goes away */
+	MBC_OP_CLEAR,  /* frame: the owned frame whose holes are cleared for its being freed */
+};
+
+struct mbc_intent {
+	mbc_a64 op; /* enum mbc_op | level << 8 */
+	mbc_a64 frame;
+	mbc_a64 word; /* of a batch: its word and mask, and where the result goes */
+	mbc_a64 mask;
+};
+
+/*
+ * at[n]: the word W that the slot allocates from at level n. The line of that word is the slot's alone at
+ * levels 0 and 1 (its `held` bit says so), and only a hint at level 2. Its owner moves it by CAS, everybody
+ * else may only exchange it for MBC_NONE.
+ * ring[]: lines (L + 1) that the slot freed into and that no part bit names; only its owner writes it.
+ */
+struct mbc_slot {
+	mbc_a64 at[MB_LEVELS];
+	mbc_a32 state; /* enum mbc_slot_state */
+	mbc_a32 guard; /* in band: the level-0 block (+ 1) that it looks into and that must not vanish */
+	mbc_a32 ring[MBC_RING0 + MBC_RING1];
+	mbc_a32 head[2]; /* where the next line goes in the ring of levels 0 and 1 */
+	struct mbc_intent intent;
+	uint32_t spare[2];
+};
+
+_Static_assert(sizeof(struct mbc_slot) == 128, "a slot is two cache lines");
+
+/* The masks of a ragged level-0 line. */
+struct mbc_edge {
+	mbc_a64 line; /* L + 1, or 0: not in use */
+	mbc_a64 spare[7];
+	struct mbc_line online;
+	struct mbc_line drain;
+};
+
+struct mb_frames {
+	/* what the common path reads, one cache line; constant after init */
+	uint64_t magic;
+	uint64_t capacity; /* base frames */
+	uint32_t slots;
+	uint32_t flags;
+	uint32_t lowest;  /* the lowest level that is handed out */
+	uint32_t in_band; /* 1: level-0 blocks are found through the directory */
+	uint64_t off_slots;
+	uint64_t off_block[MB_LEVELS]; /* [0]: out of band only */
+	/* the rest is constant too */
+	uint64_t off_directory;
+	uint64_t off_edges;
+	uint64_t off_online[MB_LEVELS]; /* [1], [2] */
+	uint64_t off_drain[MB_LEVELS];
+	uint64_t off_tree[MB_LEVELS][MBC_TIERS];
+	uint64_t lines[MB_LEVELS];
+	uint64_t blocks[MB_LEVELS];
+	uint32_t tiers[MB_LEVELS];
+	uint32_t base_shift;
+	uint32_t edges;
+	uint32_t head_spare;
+	uint64_t meta_bytes; /* out of band: the area; in band: the first frames */
+	uint64_t reserved;   /* in band: base frames that hold the above, and block 0 */
+	/* what changes */
+	mbc_a64 range_lock; /* one change of ranges at a time */
+	mbc_a64 vanished;   /* in band: counts blocks that went away, for readers to notice */
+	mbc_a64 taken;      /* slots beyond this one were never opened */
+	mbc_a64 stale;      /* hints are known to be incomplete: rebuild them before saying -ENOMEM */
+};
+
+_Static_assert(sizeof(struct mb_frames) <= MBC_PAGE, "the head is a page");
+_Static_assert(offsetof(struct mb_frames, off_directory) == 64, "the common path's fields lie together");
+
+/* Do two heads agree in all that follows from the configuration? */
+static inline bool mbc_head_equal(const struct mb_frames *a, const struct mb_frames *b)
+{
+	bool same = a->lowest == b->lowest && a->off_slots == b->off_slots && a->off_edges == b->off_edges &&
+		    a->off_directory == b->off_directory && a->edges == b->edges &&
+		    a->meta_bytes == b->meta_bytes;
+
+	for (unsigned n = 0; n < MB_LEVELS; n++) {
+		same = same && a->off_block[n] == b->off_block[n] && a->off_online[n] == b->off_online[n] &&
+		       a->off_drain[n] == b->off_drain[n] && a->lines[n] == b->lines[n] &&
+		       a->blocks[n] == b->blocks[n] && a->tiers[n] == b->tiers[n];
+		for (unsigned t = 0; t < MBC_TIERS; t++)
+			same = same && a->off_tree[n][t] == b->off_tree[n][t];
+	}
+	return same;
+}
+
+#define MBC_MAGIC UINT64_C(0x314b434142424d4d) /* "MMBBACK1" */
+
+#define MBC_DIR_BUSY UINT32_MAX /* a block is coming or going */
+
+/* ---- bits: no instruction beyond plain x86-64, no library -------------------------------------------- */
+
+static inline unsigned mbc_lowest(uint64_t v) /* v != 0 */
+{
+	return (unsigned)__builtin_ctzll(v);
+}
+
+static inline unsigned mbc_popcount(uint64_t v)
+{
+	v -= (v >> 1) & UINT64_C(0x5555555555555555);
+	v = (v & UINT64_C(0x3333333333333333)) + ((v >> 2) & UINT64_C(0x3333333333333333));
+	v = (v + (v >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (unsigned)((v * UINT64_C(0x0101010101010101)) >> 56);
+}
+
+/* Bits [first, first + count), first < 64, first + count <= 64. */
+static inline uint64_t mbc_mask(unsigned first, unsigned count)
+{
+	return count >= 64 ? MBC_FULL : ((UINT64_C(1) << count) - 1) << first;
+}
+
+/* The lowest bits of v, at most n of them. */
+static inline uint64_t mbc_lowest_bits(uint64_t v, unsigned n)
+{
+	uint64_t rest = v;
+
+	while (rest && n--)
+		rest &= rest - 1;
+	return v ^ rest;
+}
+
+static inline uint64_t mbc_min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---- addresses -------------------------------------------------------------------------------------- */
+
+static inline void *mbc_at(const struct mb_frames *f, uint64_t off)
+{
+	return (void *)((uintptr_t)f + (uintptr_t)off);
+}
+
+static inline struct mbc_slot *mbc_slot_at(const struct mb_frames *f, uint32_t n)
+{
+	return (struct mbc_slot *)mbc_at(f, f->off_slots + (uint64_t)n * sizeof(struct mbc_slot));
+}
+
+/* The slot, or NULL: not a slot, or not open. */
+static inline struct mbc_slot *mbc_slot_get(const struct mb_frames *f, mb_slot slot)
+{
+	struct mbc_slot *s;
+
+	if (slot.n >= f->slots)
+		return NULL;
+	s = mbc_slot_at(f, slot.n);
+	/* relaxed: the slot belongs to the calling thread */
+	return mbc_load32_relaxed(&s->state) == MBC_SLOT_OPEN ? s : NULL;
+}
+
+static inline mbc_a32 *mbc_dir(const struct mb_frames *f, uint64_t b)
+{
+	return (mbc_a32 *)mbc_at(f, f->off_directory + b * sizeof(mbc_a32));
+}
+
+/*
+ * A block by number; NULL in band where a level-0 block does not exist. In band a level-0 block stays only
+ * while one of its frames is the caller's, a line of it is held by the caller, or the caller's slot guards it.
+ */
+static inline struct mbc_block *mbc_block_at(const struct mb_frames *f, unsigned level, uint64_t b)
+{
+	if (f->in_band && level == 0) {
+		/* acquire: pairs with the release in mbc_block_make(), the block is zeroed before it is seen */
+		uint32_t e = mbc_load32_acquire(mbc_dir(f, b));
+
+		if (e == 0 || e == MBC_DIR_BUSY)
+			return NULL;
+		return (struct mbc_block *)mbc_at(f, (uint64_t)e << f->base_shift);
+	}
+	return (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
+}
+
+/* A line and the block that it lies in. */
+struct mbc_ref {
+	struct mbc_block *block;
+	struct mbc_line *line;
+	uint64_t bit; /* of the line in the words of the header */
+	uint64_t L;
+	unsigned level;
+};
+
+static inline struct mbc_ref mbc_ref_at(struct mbc_block *block, unsigned level, uint64_t L)
+{
+	unsigned i = (unsigned)(L % MBC_BLOCK_LINES);
+
+	return (struct mbc_ref){block, &block->line[i], UINT64_C(1) << i, L, level};
+}
+
+/* As mbc_block_at(): block is NULL where there is none. */
+static inline struct mbc_ref mbc_ref_get(const struct mb_frames *f, unsigned level, uint64_t L)
+{
+	struct mbc_block *block = mbc_block_at(f, level, L / MBC_BLOCK_LINES);
+
+	if (f->in_band && level == 0 && !block)
+		return (struct mbc_ref){NULL, NULL, 0, L, level};
+	return mbc_ref_at(block, level, L);
+}
+
+/* Word W of a level whose line exists. */
+static inline mbc_a64 *mbc_word_at(const struct mb_frames *f, unsigned level, uint64_t W)
+{
+	uint64_t L = W / MBC_LINE_WORDS;
+	struct mbc_block *block = mbc_block_at(f, level, L / MBC_BLOCK_LINES);
+
+	return &block->line[L % MBC_BLOCK_LINES].word[W % MBC_LINE_WORDS];
+}
+
+/* The word of the online or drain masks of levels 1 and 2. */
+static inline mbc_a64 *mbc_online_at(const struct mb_frames *f, unsigned level, uint64_t W)
+{
+	return (mbc_a64 *)mbc_at(f, f->off_online[level] + W * sizeof(mbc_a64));
+}
+
+static inline mbc_a64 *mbc_drain_at(const struct mb_frames *f, unsigned level, uint64_t W)
+{
+	return (mbc_a64 *)mbc_at(f, f->off_drain[level] + W * sizeof(mbc_a64));
+}
+
+static inline bool mbc_has(const mbc_a64 *word, uint64_t bit)
+{
+	return (mbc_load_seq(word) & bit) != 0;
+}
+
+static inline bool mbc_is_split(struct mbc_ref r)
+{
+	return r.block && mbc_has(&r.block->split, r.bit);
+}
+
+static inline bool mbc_owned_pool(const struct mb_frames *f)
+{
+	return (f->flags & MB_FRAMES_OWNED) != 0;
+}
+
+static inline uint64_t mbc_bit(uint64_t X)
+{
+	return UINT64_C(1) << (X % MBC_WORD_BITS);
+}
+
+static inline void mbc_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
+
+static inline void mbc_intent_set(struct mbc_slot *s, enum mbc_op op, unsigned level, uint64_t frame)
+{
+	mbc_store_relaxed(&s->intent.frame, frame);
+	/* release: whoever reads the operation reads its frame */
+	mbc_store_release(&s->intent.op, (uint64_t)op | (uint64_t)level << 8);
+}
+
+static inline void mbc_intent_done(struct mbc_slot *s)
+{
+	mbc_store_release(&s->intent.op, MBC_OP_NONE);
+}
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* line.c - hold, leave, split and merge lines. See line.h for the facts. */
+#include "line.h"
+
+#include "drain.h"
+#include "free.h"
+#include "hint.h"
+#include "inband.h"
+#include "point.h"
+#include "state.h"
+
+struct mbc_ref mbc_pin(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
+{
+	struct mbc_ref r;
+
+	if (!f->in_band || level != 0)
+		return mbc_ref_get(f, level, L);
+	/* seq: the guard is seen before the directory is read; pairs with mbc_block_vanish() */
+	mbc_swap32_seq(&s->guard, (uint32_t)(L / MBC_BLOCK_LINES) + 1);
+	r = mbc_ref_get(f, level, L);
+	if (!r.block)
+		mbc_unpin(f, s);
+	return r;
+}
+
+void mbc_unpin(struct mb_frames *f, struct mbc_slot *s)
+{
+	/* release: what we did in the block is done */
+	if (f->in_band)
+		mbc_store32_release(&s->guard, 0);
+}
+
+bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got)
+{
+	for (unsigned k = 0; k < MBC_LINE_WORDS; k++) {
+		unsigned w = (from + k) % MBC_LINE_WORDS;
+		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
+
+		while (v) {
+			uint64_t mask = mbc_lowest_bits(v, n);
+
+			/* acquire: pairs with the free that set the bits; what was done in the frame is done */
+			if (mbc_cas_acquire(&r.line->word[w], &v, v & ~mask)) {
+				*got = (struct mbc_got){r.L * MBC_LINE_WORDS + w, mask};
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+bool mbc_line_is_empty(struct mbc_ref r)
+{
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		if (mbc_load_seq(&r.line->word[w]))
+			return false;
+	return true;
+}
+
+bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)
+{
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		if ((mbc_load_seq(&r.line->word[w]) | mbc_home_mask(f, r, w)) != MBC_FULL)
+			return false;
+	return true;
+}
+
+/* Of use to an allocation: valid, of the pool's own, not leaving. */
+static bool usable(struct mbc_ref r)
+{
+	return mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && !mbc_has(&r.block->owned, r.bit);
+}
+
+void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	if (r.level == MB_GIANT)
+		return;
+	/* `held` is what kept an in-band block here; from now on the guard does */
+	r = mbc_pin(f, s, r.level, r.L);
+	/* seq, and so are the loads that follow: fact 5 */
+	mbc_and_seq(&r.block->held, ~r.bit);
+	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && usable(r) && !mbc_line_is_empty(r) &&
+	    !mbc_has(&r.block->held, r.bit))
+		mbc_part_set(f, r);
+	mbc_unpin(f, s);
+}
+
+/* at[] of the slot is W now; leaves the line that it named before, if nobody took it away meanwhile. */
+static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+{
+	/* seq: pairs with the swap in mbc_slot_drop(): the line is left by one of the two */
+	uint64_t old = mbc_swap_seq(&s->at[level], W);
+
+	if (old != MBC_NONE && old / MBC_LINE_WORDS != W / MBC_LINE_WORDS)
+		mbc_line_leave(f, s, mbc_ref_get(f, level, old / MBC_LINE_WORDS));
+}
+
+void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *whose, unsigned level)
+{
+	uint64_t old = mbc_swap_seq(&whose->at[level], MBC_NONE);
+
+	if (old != MBC_NONE)
+		mbc_line_leave(f, s, mbc_ref_get(f, level, old / MBC_LINE_WORDS));
+}
+
+bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	unsigned w = 0;
+	uint64_t at;
+
+	if (r.level != MB_GIANT) {
+		if (mbc_has(&r.block->held, r.bit) || (mbc_or_seq(&r.block->held, r.bit) & r.bit))
+			return false;
+		mbc_part_clear(f, r);
+	}
+	if (usable(r))
+		while (w < MBC_LINE_WORDS && !mbc_load_relaxed(&r.line->word[w]))
+			w++;
+	if (w == MBC_LINE_WORDS || !usable(r)) {
+		mbc_line_leave(f, s, r);
+		return false;
+	}
+	at = r.L * MBC_LINE_WORDS + w;
+	move_to(f, s, r.level, at);
+	/* seq: either whoever drains sees our at[], or we see `drain` */
+	if (!usable(r)) {
+		mbc_slot_drop(f, s, s, r.level);
+		return false;
+	}
+	return true;
+}
+
+/* ---- split ------------------------------------------------------------------------------------------ */
+
+int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
+	      struct mbc_got *got)
+{
+	struct mbc_ref r;
+	bool mine;
+
+	mbc_intent_set(s, MBC_OP_SPLIT, level, L);
+	if (mbc_point(MBC_POINT_SPLIT_OPEN) || (f->in_band && level == 0 && mbc_block_enter(f, s, L, home))) {
+		mbc_intent_done(s);
+		return -MBC_EAGAIN;
+	}
+	r = mbc_ref_get(f, level, L);
+	/* a passer-by with a stale hint may have the bit for a moment: then the line is just nobody's */
+	mine = !(mbc_or_seq(&r.block->held, r.bit) & r.bit);
+	/* seq, and before the ones: fact 2 */
+	mbc_or_seq(&r.block->split, r.bit);
+	mbc_point(MBC_POINT_SPLIT_FILL);
+	*got = (struct mbc_got){L * MBC_LINE_WORDS, mbc_lowest_bits(MBC_FULL & ~mbc_home_mask(f, r, 0), n)};
+	/* release: pairs with the acquire of whoever takes a bit */
+	mbc_store_release(&r.line->word[0], MBC_FULL & ~got->mask & ~mbc_home_mask(f, r, 0));
+	for (unsigned w = 1; w < MBC_LINE_WORDS; w++)
+		mbc_store_release(&r.line->word[w], MBC_FULL & ~mbc_home_mask(f, r, w));
+	if (mine)
+		move_to(f, s, level, L * MBC_LINE_WORDS);
+	else
+		mbc_remember(f, s, level, L);
+	mbc_unpin(f, s);
+	mbc_settle_split(f, s, level, L);
+	mbc_intent_done(s);
+	return 0;
+}
+
+/* ---- merge ------------------------------------------------------------------------------------------ */
+
+/* The rollback of a merge: gives back the first n words. They were ~0 and have been 0 since: nobody else sets
+ * bits there, since whoever could free one of those frames would have to have allocated it. */
+static void merge_undo(struct mbc_ref r, unsigned n)
+{
+	for (unsigned w = 0; w < n; w++)
+		mbc_or_seq(&r.line->word[w], MBC_FULL);
+}
+
+/* Takes all 512 bits, or none. */
+static bool merge_take(struct mbc_ref r)
+{
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		uint64_t full = MBC_FULL;
+
+		/* acquire: pairs with the frees; what was done in the frames is done */
+		if (mbc_point(MBC_POINT_MERGE_WORD) || !mbc_cas_seq(&r.line->word[w], &full, 0)) {
+			merge_undo(r, w);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* One try, with `held` ours. True: the frame above is ours, and the line is no more. */
+static bool merge_once(struct mb_frames *f, struct mbc_ref r)
+{
+	mbc_part_clear(f, r);
+	if (!mbc_is_split(r) || !merge_take(r))
+		return false;
+	mbc_settle_merge(f, r);
+	/* the words are 0: fact 2 */
+	mbc_and_seq(&r.block->split, ~r.bit);
+	return true;
+}
+
+bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	bool done;
+
+	if (r.level == MB_GIANT || r.level < f->lowest)
+		return false;
+	if (r.level == MB_BASE && mbc_has(&r.block->host, r.bit))
+		return mbc_block_vanish(f, s, r);
+	mbc_intent_set(s, MBC_OP_MERGE, r.level, r.L);
+	do {
+		if (mbc_has(&r.block->held, r.bit) || (mbc_or_seq(&r.block->held, r.bit) & r.bit)) {
+			mbc_intent_done(s);
+			return false;
+		}
+		done = merge_once(f, r);
+		mbc_and_seq(&r.block->held, ~r.bit);
+		/* who freed the last bit while we had some words did not see a full line: so look again */
+	} while (!done && mbc_is_split(r) && mbc_line_is_full(f, r) && !mbc_point(MBC_POINT_MERGE_WORD));
+	if (done) {
+		if (f->in_band && r.level == MB_BASE)
+			mbc_block_try_vanish(f, s, r.block);
+		mbc_free_own(f, s, r.level + 1, r.L);
+	} else if (!mbc_has(&r.block->held, r.bit) && usable(r) && !mbc_line_is_empty(r)) {
+		mbc_part_set(f, r);
+	}
+	mbc_intent_done(s);
+	return done;
+}
+
+/* ---- rings ------------------------------------------------------------------------------------------ */
+
+/* A line has fallen out of a ring. */
+static void publish(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
+{
+	struct mbc_ref r = mbc_pin(f, s, level, L);
+
+	if (!r.block)
+		return;
+	/* a line that is held is its holder's to publish: fact 5 */
+	if (usable(r) && !mbc_has(&r.block->held, r.bit) && !mbc_line_is_empty(r))
+		mbc_part_set(f, r);
+	mbc_unpin(f, s);
+}
+
+static mbc_a32 *ring_of(struct mbc_slot *s, unsigned level, uint32_t *size)
+{
+	*size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
+	return level == MB_BASE ? s->ring : s->ring + MBC_RING0;
+}
+
+void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
+{
+	uint32_t size, out, head;
+	mbc_a32 *ring;
+
+	if (level == MB_GIANT) {
+		mbc_part_set(f, mbc_ref_get(f, level, L));
+		return;
+	}
+	ring = ring_of(s, level, &size);
+	for (uint32_t k = 0; k < size; k++)
+		if (mbc_load32_relaxed(&ring[k]) == (uint32_t)L + 1)
+			return;
+	head = mbc_load32_relaxed(&s->head[level]);
+	out = mbc_load32_relaxed(&ring[head % size]);
+	/* relaxed: others read rings as hints only */
+	mbc_store32_relaxed(&ring[head % size], (uint32_t)L + 1);
+	mbc_store32_relaxed(&s->head[level], (head + 1) % size);
+	if (out)
+		publish(f, s, level, out - 1);
+}
+
+void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level)
+{
+	uint32_t size;
+	mbc_a32 *ring = ring_of(s, level, &size);
+
+	for (uint32_t k = 0; k < size; k++) {
+		uint32_t out = mbc_load32_relaxed(&ring[k]);
+
+		mbc_store32_relaxed(&ring[k], 0);
+		if (out)
+			publish(f, s, level, out - 1);
+	}
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * line.h - the life of a line: it comes to be when the frame above is split (decompressed), is held by a slot,
+ * left, and vanishes when the frame above is made whole again (compressed).
+ *
+ * Facts, on which the rest relies (tests name them):
+ *
+ *  1. Whoever clears a set bit with an atomic operation has that frame. Whoever set it had it. So a frame has
+ *     one holder at most, whatever hints say.
+ *  2. A line that is not split has no set bit. Splitting sets `split` before it stores ones; merging takes all
+ *     the ones before it clears `split`. So a bit that can be taken can also be freed.
+ *  3. To split or merge a line one must own the whole frame above: by clearing its bit, or by taking all 512
+ *     bits below. Fact 1: one thread at a time.
+ *  4. `held` has one holder: the slot whose at[] names the line, or a thread that is about to give it to a
+ *     slot, merge it or leave it.
+ *  5. At rest a line with something free at levels 0 and 1 is held, in a ring, or has its part bit.
+ *     Leaving clears `held`, then reads the words; freeing into an empty word sets the bit, then reads `held`.
+ *     Both are seq: one of the two sees the other, and the line is remembered.
+ */
+#ifndef MBC_LINE_H
+#define MBC_LINE_H
+
+#include "layout.h"
+
+/*
+ * A line to look into, for slot s. In band a level-0 block that is looked into without owning anything in it
+ * is guarded, so that it cannot vanish: at most one at a time, until mbc_unpin(). block is NULL where there is
+ * none.
+ */
+struct mbc_ref mbc_pin(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
+void mbc_unpin(struct mb_frames *f, struct mbc_slot *s);
+
+/* Frames that were got: bits of one word. */
+struct mbc_got {
+	uint64_t W;
+	uint64_t mask;
+};
+
+/* Takes up to n free bits of the line, from word `from` on; false: none was free. */
+bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got);
+
+/* Nothing is free / all is free in it; a mixture of moments. */
+bool mbc_line_is_empty(struct mbc_ref r);
+bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r);
+
+/* Makes the line the slot's, and leaves the one it had. False: somebody's, or of no use. r is pinned. */
+bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
+/* Gives up a line that is in no at[] any more but whose `held` bit is the caller's. r may be pinned. */
+void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
+/* Exchanges at[level] of any slot for nothing and leaves that line. */
+void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *whose, unsigned level);
+
+/*
+ * Splits frame L of level + 1, which is the caller's, into line L of this level. n: how many of its
+ * first frames stay the caller's, at most 64; they are returned in *got. home: in band, the frame of it where
+ * the block shall lie, if there is none yet. The line becomes the slot's if it can. -EAGAIN: in band, the block
+ * is coming or going at this moment; nothing has changed.
+ */
+int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
+	      struct mbc_got *got);
+
+/* Makes the line a whole frame again, if all of it is free and nobody holds it. r may be pinned. */
+bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
+
+/* Remembers that the line has something free: in the slot's ring, and what falls out of that, as part. */
+void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
+/* Empties the ring of a slot. */
+void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level);
+
+#endif
