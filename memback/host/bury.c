@@ -11,48 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* The holes of one huge frame: at most every other page begins one. */
-struct hole_list {
-	unsigned count;
-	struct {
-		uint64_t first;
-		uint64_t count;
-	} run[HUGE_PAGES / 2];
-};
-
-static int collect_hole(void *arg, const struct mb_run *run)
-{
-	struct hole_list *list = arg;
-
-	if (run->state != MB_HOLE)
-		return 0;
-	if (list->count == HUGE_PAGES / 2)
-		return -EILSEQ;
-	list->run[list->count].first = run->first.n;
-	list->run[list->count].count = run->count;
-	list->count++;
-	return 0;
-}
-
-/* Fills the holes of the huge frames that have any, so that frames are whole again. */
-static int fill_holes(struct mb_pool *pool, mb_slot slot, uint64_t first, uint64_t count)
-{
-	for (uint64_t f = first; f < first + count; f += HUGE_PAGES) {
-		struct hole_list list;
-		int rc;
-
-		list.count = 0;
-		rc = mb_frames_walk(pool->frames, (mb_frame){f}, HUGE_PAGES, collect_hole, &list);
-		for (unsigned i = 0; !rc && i < list.count; i++)
-			rc = mb_frame_holes_remove(pool->frames, slot, (mb_frame){list.run[i].first},
-						   list.run[i].count);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-/* A giant frame in which there were holes may have been split: then its huge frames are freed one by one. */
+/* Two extents may meet in the middle of a giant frame: then it was never taken whole. */
 static int free_giant(struct mb_pool *pool, mb_slot slot, uint64_t frame)
 {
 	int rc = mb_frame_free(pool->frames, slot, MB_GIANT, (mb_frame){frame});
@@ -70,7 +29,7 @@ static int free_giant(struct mb_pool *pool, mb_slot slot, uint64_t frame)
 int owner_free_frames(struct mb_pool *pool, mb_slot slot, uint64_t first, uint64_t count)
 {
 	uint64_t giant = mb_level_frames(MB_GIANT), end = first + count;
-	int rc = fill_holes(pool, slot, first, count);
+	int rc = 0;
 
 	for (uint64_t f = first; !rc && f < end;) {
 		if (f % giant == 0 && end - f >= giant) {
