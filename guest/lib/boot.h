@@ -33,8 +33,8 @@ extern struct boot boot;
 void boot_parse(void);
 
 /*
- * Takes memory (zero, if the loader left it so) away from boot.free for good, lowest first. Only before the guest gives boot.free to
- * an allocator. Ends the VM when there is not enough.
+ * Takes memory (zero, if the loader left it so) away from boot.free for good, lowest first. Only before the
+ * guest gives boot.free to an allocator. Ends the VM when there is not enough.
  */
 void *boot_reserve(uint64_t bytes, uint64_t align);
 

@@ -63,7 +63,8 @@ static void set_tss(unsigned index)
 
 	memcpy(cpu_tss + index * TSS_BYTES, cpu_tss, TSS_BYTES);
 	memcpy(cpu_tss + index * TSS_BYTES + 4, &rsp0, sizeof(rsp0));
-	descriptor[0] = 0x0000890000000000 | (TSS_BYTES - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
+	descriptor[0] =
+	    0x0000890000000000 | (TSS_BYTES - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
 	descriptor[1] = tss >> 32;
 	start_kstack = rsp0;
 	start_stack = (uint64_t)(uintptr_t)(cpu_stacks + (index + 1) * STACK_BYTES);
