@@ -10,9 +10,9 @@ import shutil
 import vmtest
 from vmtest import MIB, Process, Qmp, Vmm, case, check, equal, path
 
-# What only one of the two has, with the reason.
-ONLY_REFERENCE = {
-    # QEMU's single-stepping, which is deprecated there and meaningless here.
+# What is not compared, with the reason.
+LEFT_OUT = {
+    # Deprecated in QEMU, and gone in later versions of it.
     ("query-status", "singlestep"),
 }
 
@@ -30,10 +30,10 @@ def shape(value):
     return type(value).__name__
 
 
-def without_known(name, answer):
+def without_left_out(name, answer):
     content = answer.get("return")
     if isinstance(content, dict):
-        for command, key in ONLY_REFERENCE:
+        for command, key in LEFT_OUT:
             if command == name:
                 content.pop(key, None)
     return answer
@@ -43,7 +43,7 @@ def digest(name, answer):
     """What of an answer must be the same."""
     if "error" in answer:
         return {"error": answer["error"]["class"], "keys": sorted(answer["error"]), "id": answer.get("id")}
-    answer = without_known(name, answer)
+    answer = without_left_out(name, answer)
     if name in ("query-commands", "query-events"):  # entries may carry more, but each has a name
         equal([e for e in answer["return"] if not isinstance(e.get("name"), str)], [], name)
         return "a list of objects with a name"

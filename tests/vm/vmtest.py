@@ -398,6 +398,39 @@ def vmm_options(options):
     return words
 
 
+class Pool:
+    """A pool file in memory (or elsewhere), destroyed when the case is over; it must be at zero then."""
+
+    def __init__(self, size, budget=None, directory="/dev/shm", **options):
+        place = tempfile.TemporaryDirectory(prefix="memback-", dir=directory)
+        current.at_end(place.cleanup)
+        self.path = os.path.join(place.name, "pool")
+        words = vmm_options(dict(options, size=size, budget=budget))
+        ctl("pool", "create", self.path, *words)
+
+    @property
+    def memory(self):
+        return self.path + ".mem"
+
+    def status(self):
+        return json.loads(ctl("--json", "pool", "status", self.path).stdout)
+
+    def resident(self):
+        return file_resident(self.memory)
+
+    def check_empty(self):
+        status = self.status()
+        equal(status["budget-used"], 0, "what is used of the budget")
+        equal([o for o in status["owners"] if o.get("live", True)], [], "owners")
+        equal(self.resident(), 0, "bytes that the kernel holds for the pool")
+        ctl("pool", "check", self.path)
+
+    def destroy(self):
+        self.check_empty()
+        ctl("pool", "destroy", self.path)
+        equal(os.listdir(os.path.dirname(self.path)), [], "what is left of the pool")
+
+
 # ---- the kernel's view ---------------------------------------------------------------------------------
 
 

@@ -1,0 +1,165 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Several VMMs share a pool file: they are charged at launch, told what is missing, and leave nothing behind."""
+import os
+import signal
+
+import vmtest
+from vmtest import MIB, Pool, Vmm, case, check, ctl, equal, matches, near, wait_until
+
+
+def idle(pool, **options):
+    vm = Vmm("hello", append="echo", pool=pool.path, **options)
+    vm.line(r"cpu 0 is up")
+    return vm
+
+
+def end(vm):
+    vm.type("quit\n")
+    equal(vm.wait(), 0, "exit status")
+
+
+def refused(pattern, pool, **options):
+    vm = Vmm("hello", pool=pool.path, **options)
+    equal(vm.wait(), 1, "exit status (%s)" % vm.stderr)
+    matches(pattern, vm.stderr, "the error")
+    check(not os.path.exists(vm.socket), "the socket is left")
+
+
+@case
+def pool_is_made_and_unmade():
+    pool = Pool("256M", "128M")
+    equal(pool.resident(), 0, "bytes that the kernel holds for a new pool")
+    status = pool.status()
+    equal((status["size"], status["budget"], status["budget-used"]), (256 * MIB, 128 * MIB, 0), "sizes")
+    done = ctl("pool", "create", pool.path, "--size", "64M", good=False)
+    equal(done.returncode, 1, "exit status of making it again")
+    text = ctl("pool", "status", pool.path).stdout
+    matches("(?i)budget", text, "the status")
+    pool.destroy()
+
+
+@case
+def vms_are_charged_at_launch():
+    pool = Pool("256M", "160M")
+    first = idle(pool, memory="64M")
+    second = idle(pool, memory="64M")
+    status = pool.status()
+    equal(status["budget-used"], 128 * MIB, "what is used of the budget")
+    equal(sorted(o["name"] for o in status["owners"]), sorted([first.name, second.name]), "owners")
+    equal(sorted(o["pid"] for o in status["owners"]), sorted([first.pid, second.pid]), "their pids")
+    refused(r"32 ?MiB|32M|%d" % (32 * MIB), pool, memory="64M")
+    end(first)
+    equal(pool.status()["budget-used"], 64 * MIB, "what is used of the budget")
+    end(second)
+    pool.destroy()
+
+
+@case
+def frame_numbers_run_out():
+    pool = Pool("128M")
+    first = idle(pool, memory="96M")
+    refused(r"(?i)frame|budget", pool, memory="64M")
+    end(first)
+    pool.destroy()
+
+
+@case
+def names_are_unique():
+    pool = Pool("256M")
+    first = idle(pool, name="same")
+    refused("same", pool, name="same", qmp=None)
+    end(first)
+    pool.destroy()
+
+
+@case
+def pool_in_use_is_not_destroyed():
+    pool = Pool("128M")
+    vm = idle(pool)
+    done = ctl("pool", "destroy", pool.path, good=False)
+    equal(done.returncode, 1, "exit status")
+    equal(len(done.stderr.splitlines()), 1, "number of lines in %r" % done.stderr)
+    check(os.path.exists(pool.path) and os.path.exists(pool.memory), "it is gone")
+    end(vm)
+    pool.destroy()
+
+
+@case
+def preallocation_is_real():
+    pool = Pool("128M")
+    vm = idle(pool, memory="64M", prealloc=True)
+    near(pool.resident(), 64 * MIB, 0.02, "resident memory")
+    end(vm)
+    equal(pool.resident(), 0, "bytes that the kernel holds for the pool")
+    pool.destroy()
+
+
+@case
+def pool_on_disk():
+    pool = Pool("128M", directory="/var/tmp")
+    vm = idle(pool, memory="64M", prealloc=True)
+    near(pool.resident(), 64 * MIB, 0.02, "resident memory")
+    end(vm)
+    pool.destroy()
+
+
+@case
+def termination_leaves_nothing():
+    pool = Pool("256M")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        vm = idle(pool, prealloc=True)
+        os.kill(vm.pid, number)
+        status = vm.wait()
+        check(status >= 0, "signal %d killed it" % -status)
+        check(not os.path.exists(vm.socket), "the socket is left")
+        pool.check_empty()
+    pool.destroy()
+
+
+@case
+def a_killed_vmm_leaves_nothing():
+    """Its owner is dead; whoever needs the pool next gets all that it had."""
+    pool = Pool("128M", "64M")
+    vm = idle(pool, memory="64M", prealloc=True)
+    os.kill(vm.pid, signal.SIGKILL)
+    equal(vm.wait(), -signal.SIGKILL, "exit status")
+    live = [o for o in pool.status()["owners"] if o.get("live", True)]
+    equal(live, [], "live owners")
+    successor = idle(pool, memory="64M", name=vm.name, qmp=vm.socket)  # needs all of the budget
+    equal(pool.status()["budget-used"], 64 * MIB, "what is used of the budget")
+    end(successor)
+    pool.destroy()
+
+
+@case
+def bytes_move_from_one_vm_to_another():
+    pool = Pool("256M", "96M")
+    first = Vmm("balloon", memory="64M", pool=pool.path)
+    first.line(r"balloon: ready")
+    before = pool.resident()
+    refused(r"32 ?MiB|32M|%d" % (32 * MIB), pool, memory="64M")
+    first.ctl("inflate", "32M", "--wait")
+    near(before - pool.resident(), 32 * MIB, 0.02, "what the pool gave back")
+    second = Vmm("balloon", memory="64M", pool=pool.path)
+    second.line(r"balloon: ready")
+    equal(pool.status()["budget-used"], 96 * MIB, "what is used of the budget")
+
+    first.ctl("deflate", "32M")
+    with first.qmp() as client:
+        wait_until(lambda: client.execute("memback-status").get("waiting"), "the deflation to be held back")
+        check(client.execute("query-balloon")["actual"] < 64 * MIB, "it was not held back")
+        equal(first.ctl_json("check")["count"], 0, "discrepancies")
+        second.ctl("inflate", "32M", "--wait")
+        wait_until(lambda: client.execute("query-balloon")["actual"] == 64 * MIB, "the deflation to go on")
+        check("waiting" not in client.execute("memback-status"), "it still waits")
+    check(pool.resident() <= 96 * MIB * 1.02, "more is resident than the budget: %d" % pool.resident())
+    for vm in (first, second):
+        equal(vm.ctl_json("check")["count"], 0, "discrepancies")
+        with vm.qmp() as client:
+            client.execute("quit")
+        equal(vm.wait(), 0, "exit status")
+    pool.destroy()
+
+
+vmtest.main()
