@@ -80,6 +80,12 @@ static inline uint64_t mbc_and_seq(mbc_a64 *a, uint64_t v)
 	return __atomic_fetch_and(&a->raw, v, __ATOMIC_SEQ_CST);
 }
 
+static inline uint64_t mbc_add_seq(mbc_a64 *a, uint64_t v)
+{
+	mbc_atomic_yield();
+	return __atomic_fetch_add(&a->raw, v, __ATOMIC_SEQ_CST);
+}
+
 /* On failure *old is what was found. */
 static inline bool mbc_cas_acquire(mbc_a64 *a, uint64_t *old, uint64_t v)
 {

@@ -2,7 +2,12 @@
 /* drain.c - frames that leave. */
 #include "drain.h"
 
-#include "state.h"
+#include "free.h"
+#include "range.h"
+#include "take.h"
+
+/* How often to ask for a line that others keep picking up. */
+#define KEEP_TRIES 1000u
 
 /* Takes of word W what is to leave, and marks it as gone. */
 static void swallow(struct mb_frames *f, unsigned level, uint64_t W)
@@ -73,4 +78,213 @@ void mbc_settle_merge(struct mb_frames *f, struct mbc_ref r)
 	mbc_and_seq(&r.block->drain, ~r.bit);
 	if (edge)
 		mbc_store_release(&edge->line, 0);
+}
+
+/* ---- the drain itself ------------------------------------------------------------------------------- */
+
+/* Lines at the ragged ends of a drain: kept from being merged until their marks are set. */
+enum { KEPT = 4 };
+struct kept {
+	struct mbc_ref r;
+	bool used;
+};
+
+/* Gets `held` of a line, away from whoever has it. */
+static bool keep(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	for (unsigned tries = 0; tries < KEEP_TRIES; tries++) {
+		if (!(mbc_or_seq(&r.block->held, r.bit) & r.bit))
+			return true;
+		mbc_slots_drop_line(f, s, r.level, r.L);
+		mbc_pause();
+	}
+	return false;
+}
+
+/*
+ * Makes sure that frame L of level + 1 is split, and stays so: by splitting it if it is free. -EBUSY: it is
+ * allocated whole, so that a part of it cannot leave by itself.
+ */
+static int keep_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, uint64_t home,
+		      struct kept *kept)
+{
+	struct mbc_ref r = mbc_ref_get(f, level, L);
+	struct mbc_got got;
+
+	for (unsigned n = 0; n < KEPT; n++)
+		if (kept[n].used && kept[n].r.level == level && kept[n].r.L == L)
+			return 0;
+	if (!mbc_is_online(f, level + 1, L))
+		return 0;
+	while (kept->used)
+		kept++;
+	if (r.block && mbc_has(&r.block->owned, r.bit))
+		return -MBC_EBUSY;
+	if (r.block && keep(f, s, r)) {
+		*kept = (struct kept){r, true};
+		if (mbc_is_split(r))
+			return 0;
+		kept->used = false;
+		mbc_and_seq(&r.block->held, ~r.bit);
+	}
+	if (mbc_take(f, s, level + 1, L / MBC_WORD_BITS, mbc_bit(L), home))
+		return -MBC_EBUSY;
+	if (mbc_split(f, s, level, L, 0, home, &got)) {
+		mbc_free_own(f, s, level + 1, L);
+		return -MBC_EBUSY;
+	}
+	r = mbc_ref_get(f, level, L);
+	/* the split gave the line to the slot: take it out of at[], and keep `held` */
+	if (mbc_swap_seq(&s->at[level], MBC_NONE) / MBC_LINE_WORDS != L && !keep(f, s, r))
+		return -MBC_EBUSY;
+	*kept = (struct kept){r, true};
+	return 0;
+}
+
+/* The lines at one end of the range that it cuts through. */
+static int keep_end(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t inside, struct kept *kept)
+{
+	uint64_t giant = inside / mb_level_frames(MB_GIANT), huge = inside / MBC_LINE_FRAMES;
+	int rc = 0;
+
+	if (x % mb_level_frames(MB_GIANT) && x != f->capacity)
+		rc = keep_split(f, s, MB_HUGE, giant, 0, kept);
+	if (!rc && x % MBC_LINE_FRAMES && x != f->capacity && mbc_is_online(f, MB_GIANT, giant))
+		rc = keep_split(f, s, MB_BASE, huge,
+				x == inside ? huge * MBC_LINE_FRAMES : (huge + 1) * MBC_LINE_FRAMES - 1, kept);
+	return rc;
+}
+
+static void mark_base_line(struct mb_frames *f, struct mbc_slot *s, uint64_t L)
+{
+	struct mbc_ref r = mbc_pin(f, s, MB_BASE, L);
+
+	if (mbc_owned_pool(f) || !mbc_is_split(r)) {
+		mbc_unpin(f, s);
+		return;
+	}
+	/* before the looks at who holds it and at its words */
+	mbc_or_seq(&r.block->drain, r.bit);
+	mbc_or_seq(&r.block->special, r.bit);
+	mbc_unpin(f, s);
+	mbc_slots_drop_line(f, s, MB_BASE, L);
+	r = mbc_pin(f, s, MB_BASE, L);
+	if (mbc_is_split(r) && mbc_line_is_full(f, r))
+		mbc_merge(f, s, r);
+	mbc_unpin(f, s);
+}
+
+/* Marks, then sweeps, huge frames of a giant frame that is split. */
+static void mark_huge(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64_t mask)
+{
+	mbc_masks_open(f, W / MBC_LINE_WORDS);
+	mask &= mbc_load_seq(mbc_online_at(f, MB_HUGE, W));
+	mbc_or_seq(mbc_drain_at(f, MB_HUGE, W), mask);
+	swallow(f, MB_HUGE, W);
+	for (uint64_t m = mask; m; m &= m - 1) {
+		uint64_t huge = W * MBC_WORD_BITS + mbc_lowest(m);
+
+		mark_base_line(f, s, huge);
+		mbc_huge_tidy(f, s, huge);
+	}
+}
+
+static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
+{
+	struct mbc_ref top = mbc_ref_get(f, MB_GIANT, giant / MBC_LINE_FRAMES);
+	struct mbc_ref r = mbc_ref_get(f, MB_HUGE, giant);
+
+	if (!mbc_is_online(f, MB_GIANT, giant))
+		return;
+	mbc_or_seq(&top.block->special, top.bit);
+	mbc_or_seq(mbc_drain_at(f, MB_GIANT, giant / MBC_WORD_BITS), mbc_bit(giant));
+	swallow(f, MB_GIANT, giant / MBC_WORD_BITS);
+	if (mbc_is_split(r) && !mbc_has(&r.block->owned, r.bit)) {
+		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+			mark_huge(f, s, giant * MBC_LINE_WORDS + w, MBC_FULL);
+		mbc_slots_drop_line(f, s, MB_HUGE, giant);
+	}
+	mbc_giant_tidy(f, giant);
+}
+
+static void mark_base(struct mb_frames *f, uint64_t W, uint64_t mask)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, W / MBC_LINE_WORDS);
+	struct mbc_masks m;
+
+	/* a whole line that leaves already needs no masks; nor does one of which nothing is online */
+	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || mbc_edge_open(f, r, MBC_FULL) ||
+	    !mbc_masks_get(f, MB_BASE, W, &m))
+		return;
+	mbc_or_seq(m.drain, mask & mbc_load_seq(m.online));
+	swallow(f, MB_BASE, W);
+}
+
+static void mark_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece p)
+{
+	uint64_t first = p.W * MBC_WORD_BITS;
+
+	if (p.level == MB_GIANT) {
+		for (uint64_t m = p.mask; m; m &= m - 1)
+			mark_giant(f, s, first + mbc_lowest(m));
+		return;
+	}
+	if (!mbc_is_online(f, MB_GIANT, first >> (MB_LEVEL_SHIFT * (MB_GIANT - p.level))))
+		return;
+	if (p.level == MB_HUGE)
+		mark_huge(f, s, p.W, p.mask);
+	else if (mbc_is_online(f, MB_HUGE, p.W / MBC_LINE_WORDS))
+		mark_base(f, p.W, p.mask);
+}
+
+static int add_left(void *arg, const struct mb_run *run)
+{
+	if (run->state != MB_OFFLINE)
+		*(uint64_t *)arg += run->count;
+	return 0;
+}
+
+static int drain(struct mb_frames *f, struct mbc_slot *s, uint64_t first, uint64_t end)
+{
+	struct kept kept[KEPT] = {{.used = false}};
+	bool ragged = (first | end) % MBC_LINE_FRAMES != 0;
+	int rc = ragged && mbc_edges_left(f) < 2 ? -MBC_ENOSPC : keep_end(f, s, first, first, kept);
+
+	if (!rc)
+		rc = keep_end(f, s, end, end - 1, kept);
+	for (uint64_t x = first; !rc && x < end;) {
+		struct mbc_piece p = mbc_piece_at(f, x, end, false);
+
+		mark_piece(f, s, p);
+		x = p.next;
+	}
+	/* the lines at the ends may be merged from now on */
+	for (unsigned n = 0; n < KEPT; n++)
+		if (kept[n].used)
+			mbc_line_leave(f, s, kept[n].r);
+	if (!rc) {
+		mbc_huge_tidy(f, s, first / MBC_LINE_FRAMES);
+		mbc_huge_tidy(f, s, (end - 1) / MBC_LINE_FRAMES);
+		mbc_giant_tidy(f, first / mb_level_frames(MB_GIANT));
+		mbc_giant_tidy(f, (end - 1) / mb_level_frames(MB_GIANT));
+	}
+	return rc;
+}
+
+int mb_range_drain(struct mb_frames *f, mb_frame first, uint64_t count, uint64_t *left)
+{
+	int rc = mbc_range_check(f, first, count, -MBC_ERANGE);
+	struct mbc_slot *s;
+	uint64_t n = 0;
+
+	if (rc)
+		return rc;
+	s = mbc_range_lock(f);
+	rc = drain(f, s, first.n, first.n + count);
+	mbc_range_unlock(f, s);
+	if (!rc)
+		rc = mb_frames_walk(f, first, count, add_left, &n);
+	if (!rc && left)
+		*left = n;
+	return rc;
 }

@@ -94,7 +94,16 @@ static inline int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned le
 /* Is a frame of a level above the base split, so that it is not one that was allocated whole? */
 static inline bool child_is_split(const struct mb_frames *f, unsigned level, uint64_t X)
 {
-	return level > 0 && mbc_is_split(mbc_ref_get(f, level - 1, X));
+	uint64_t begun;
+	bool split;
+
+	if (level == 0)
+		return false;
+	do {
+		begun = mbc_look_begin(f);
+		split = mbc_is_split(mbc_ref_get(f, level - 1, X));
+	} while (mbc_look_again(f, begun));
+	return split;
 }
 
 int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame)

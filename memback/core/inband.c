@@ -88,8 +88,8 @@ bool mbc_block_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 		return false;
 	}
 	mbc_intent_set(s, MBC_OP_VANISH, MB_BASE, home);
-	mbc_or_seq(&f->vanished, 0);
-	mbc_store_relaxed(&f->vanished, mbc_load_relaxed(&f->vanished) + 1);
+	/* seq, before the memory is anybody else's: pairs with mbc_look_again() */
+	mbc_add_seq(&f->vanished, 1);
 	/* release: the next to make this block sees it gone */
 	mbc_store32_release(mbc_dir(f, b), 0);
 	mbc_part_forget(f, MB_BASE, b);

@@ -340,6 +340,21 @@ static inline bool mbc_is_split(struct mbc_ref r)
 	return r.block && mbc_has(&r.block->split, r.bit);
 }
 
+/*
+ * Reading in band without a guard: a block may vanish under the reader, who then has read what has become
+ * somebody's data. Whoever looks so asks for the count of vanished blocks before, and looks again if it has
+ * changed.
+ */
+static inline uint64_t mbc_look_begin(const struct mb_frames *f)
+{
+	return f->in_band ? mbc_load_seq(&f->vanished) : 0;
+}
+
+static inline bool mbc_look_again(const struct mb_frames *f, uint64_t begun)
+{
+	return f->in_band && mbc_load_seq(&f->vanished) != begun;
+}
+
 static inline bool mbc_owned_pool(const struct mb_frames *f)
 {
 	return (f->flags & MB_FRAMES_OWNED) != 0;

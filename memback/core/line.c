@@ -103,6 +103,21 @@ void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *who
 		mbc_line_leave(f, s, mbc_ref_get(f, level, old / MBC_LINE_WORDS));
 }
 
+void mbc_slots_drop_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
+{
+	for (uint32_t k = 0; k <= f->slots; k++) {
+		struct mbc_slot *t = mbc_slot_at(f, k);
+		uint64_t at;
+
+		/* in band: see inband.h for why */
+		if (t != s && (mbc_load32_seq(&t->state) != MBC_SLOT_OPEN || (f->in_band && level == MB_BASE)))
+			continue;
+		at = mbc_load_seq(&t->at[level]);
+		if (at != MBC_NONE && at / MBC_LINE_WORDS == L)
+			mbc_slot_drop(f, s, t, level);
+	}
+}
+
 bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	unsigned w = 0;

@@ -49,6 +49,8 @@ bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 /* Exchanges at[level] of any slot for nothing and leaves that line. */
 void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *whose, unsigned level);
+/* Takes a line away from whichever slots hold it; in band, at level 0, from none but s. */
+void mbc_slots_drop_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
 
 /*
  * Splits frame L of level + 1, which is the caller's, into line L of this level. n: how many of its

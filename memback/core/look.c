@@ -49,7 +49,14 @@ static void base_states(const struct mb_frames *f, uint64_t W, struct word_state
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_BASE, W / MBC_LINE_WORDS);
 	struct mbc_masks m;
-	uint64_t v = mbc_load_acquire(&r.line->word[W % MBC_LINE_WORDS]);
+	uint64_t v;
+
+	/* it has vanished since we were sent here: all of it was free */
+	if (!mbc_is_split(r)) {
+		st->free = mbc_owned_pool(f) ? 0 : MBC_FULL;
+		return;
+	}
+	v = mbc_load_acquire(&r.line->word[W % MBC_LINE_WORDS]);
 
 	if (mbc_owned_pool(f)) {
 		st->hole = v;
@@ -99,11 +106,16 @@ static void large_states(const struct mb_frames *f, unsigned level, uint64_t W, 
 
 static void states_of(const struct mb_frames *f, unsigned level, uint64_t W, struct word_states *st)
 {
-	*st = (struct word_states){0};
-	if (level == MB_BASE)
-		base_states(f, W, st);
-	else
-		large_states(f, level, W, st);
+	uint64_t begun;
+
+	do {
+		begun = mbc_look_begin(f);
+		*st = (struct word_states){0};
+		if (level == MB_BASE)
+			base_states(f, W, st);
+		else
+			large_states(f, level, W, st);
+	} while (mbc_look_again(f, begun));
 }
 
 /* The state of frame n of the word, and how many from there are alike. */

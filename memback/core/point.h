@@ -19,7 +19,6 @@ enum mbc_point {
 	MBC_POINT_TAKE_SPLIT,  /* a larger frame is ours, about to split it for the one that is wanted */
 	MBC_POINT_REMOVE_TAKE, /* about to take the next piece of a range that is to be removed */
 	MBC_POINT_HOLES_APPLY, /* about to change the holes of the next line */
-	MBC_POINT_PART_APPLY,  /* about to free the next piece of a part */
 	MBC_POINTS
 };
 

@@ -282,8 +282,8 @@ static void add_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece 
 	add_base(f, s, p.W, p.mask);
 }
 
-/* A giant frame of which nothing is online any more may still look as if; so look at each once. */
-static void tidy_all(struct mb_frames *f, uint64_t first, uint64_t end)
+/* A giant frame at either end, of which nothing is online any more, may still look as if. */
+static void tidy_ends(struct mb_frames *f, uint64_t first, uint64_t end)
 {
 	uint64_t size = mb_level_frames(MB_GIANT);
 
@@ -301,7 +301,7 @@ int mb_range_add(struct mb_frames *f, mb_frame first, uint64_t count)
 	if (rc)
 		return rc;
 	s = mbc_range_lock(f);
-	tidy_all(f, first.n, end);
+	tidy_ends(f, first.n, end);
 	for (uint64_t x = first.n; x < end && !rc;) {
 		struct mbc_piece p = mbc_piece_at(f, x, end, false);
 

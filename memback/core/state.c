@@ -80,7 +80,7 @@ static int check_base(const struct mb_frames *f, struct mbc_ref r, uint64_t X)
 	return 0;
 }
 
-int mbc_check_used(const struct mb_frames *f, unsigned level, uint64_t X)
+static int check_used(const struct mb_frames *f, unsigned level, uint64_t X)
 {
 	uint64_t giant = X >> (MB_LEVEL_SHIFT * (MB_GIANT - level));
 	uint64_t huge = level == MB_BASE ? X >> MB_LEVEL_SHIFT : X;
@@ -103,4 +103,16 @@ int mbc_check_used(const struct mb_frames *f, unsigned level, uint64_t X)
 	if (level == MB_HUGE)
 		return !mbc_is_split(r) || mbc_owned_pool(f) ? 0 : -MBC_ENOENT;
 	return mbc_is_split(r) ? check_base(f, r, X) : -MBC_ENOENT;
+}
+
+int mbc_check_used(const struct mb_frames *f, unsigned level, uint64_t X)
+{
+	uint64_t begun;
+	int rc;
+
+	do {
+		begun = mbc_look_begin(f);
+		rc = check_used(f, level, X);
+	} while (mbc_look_again(f, begun));
+	return rc;
 }

@@ -55,16 +55,7 @@ static bool gather(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint
 	struct mbc_ref r;
 	bool done;
 
-	for (uint32_t k = 0; k <= f->slots; k++) {
-		struct mbc_slot *t = mbc_slot_at(f, k);
-		uint64_t at;
-
-		if (t != s && (mbc_load32_relaxed(&t->state) != MBC_SLOT_OPEN || (f->in_band && level == 0)))
-			continue;
-		at = mbc_load_seq(&t->at[level]);
-		if (at != MBC_NONE && at / MBC_LINE_WORDS == L)
-			mbc_slot_drop(f, s, t, level);
-	}
+	mbc_slots_drop_line(f, s, level, L);
 	if (level == MB_HUGE)
 		for (uint64_t n = 0; n < MBC_LINE_FRAMES && L * MBC_LINE_FRAMES + n < f->lines[0]; n++)
 			if (!mbc_owned_pool(f) &&
