@@ -18,8 +18,15 @@
  *   rounds=N           end with status 0 after so many rounds
  *   exit-after=SECONDS end with status 0 after so long
  *
- * Typed on the console: quit, verify, status, and oom N: take N pages out of the balloon although the device
- * wants them there (VIRTIO_BALLOON_F_DEFLATE_ON_OOM), until the device's target changes.
+ * Typed on the console:
+ *   quit               end with status 0
+ *   verify             verify all at once, the allocator's state too
+ *   status             print a line
+ *   oom N              take N pages out of the balloon although the device wants them there
+ *                      (VIRTIO_BALLOON_F_DEFLATE_ON_OOM), until the device's target changes
+ *   poke N             write to N pages that are in the balloon, as no guest should; when they come back they
+ *                      are zero only if the VMM has thrown them away again
+ *   spoil              damage a page of our own: the next verification fails, with status 1
  *
  * Prints, each with us=MICROSECONDS where it took time:
  *   balloon: ready pages=N target=N features=0xN     free pages after start; the balloon's target
@@ -56,7 +63,7 @@ enum fill { FILL_PATTERN, FILL_TOUCH, FILL_NONE };
 
 /* One direction, from the first buffer sent until all is quiet. */
 struct stretch {
-	uint64_t pages, begin, last; /* begin, last: TSC */
+	uint64_t pages, begin, last, refill; /* all but pages in TSC ticks; refill: our own work in between */
 };
 
 struct guest {
@@ -321,6 +328,7 @@ static void serve_used(struct guest *g)
 			g->in.last = cpu_tsc();
 		} else {
 			g->out.last = cpu_tsc();
+			g->out.refill = g->refill_ticks;
 			g->total -= buffer->count;
 			g->leaving -= buffer->count;
 			g->told_waiting = g->told_short = false;
@@ -361,7 +369,7 @@ static void settle(struct guest *g)
 		      to_us(g->in.last - g->in.begin));
 	if (g->out.pages)
 		print("balloon: deflated pages=%lu total=%lu us=%lu\n", g->out.pages, g->total,
-		      to_us(g->out.last - g->out.begin - g->refill_ticks));
+		      to_us(g->out.last - g->out.begin - g->out.refill));
 	if (g->refill_pages)
 		print("balloon: refilled pages=%lu us=%lu\n", g->refill_pages, to_us(g->refill_ticks));
 	g->in = g->out = (struct stretch){0};
@@ -424,11 +432,42 @@ static void serve_oom(struct guest *g, const char *text)
 		g->oom = pages < g->target ? pages : g->target;
 }
 
+static void poke(struct guest *g, const char *text)
+{
+	uint64_t pages = 0, done = 0;
+
+	text_parse_size(text, &pages, NULL);
+	for (uint64_t page = 0; done < pages && page < g->inside_words * 64; page++) {
+		if (!(g->inside[page / 64] >> page % 64 & 1))
+			continue;
+		*pattern_page(page) = pattern_word(page, 0);
+		if (!done++)
+			print("balloon: poked first=0x%lx\n", page);
+	}
+	print("balloon: poked pages=%lu\n", done);
+}
+
+static void spoil(void)
+{
+	struct pages_run run;
+
+	if (!pages_next_free(0, &run))
+		return;
+	print("balloon: spoilt page=0x%lx\n", run.first);
+	pattern_page(run.first)[PATTERN_WORDS - 1] ^= 1;
+}
+
 static void verify_now(struct guest *g)
 {
+	const char *flaw;
+
 	if (!g->verify) {
 		print("balloon: verify is off\n");
 		return;
+	}
+	if (!pages_check(&flaw)) {
+		print("balloon: verify FAILED allocator: %s\n", flaw);
+		machine_exit(EXIT_FAIL);
 	}
 	begin_round(g);
 	while (!verify_some(g))
@@ -452,6 +491,10 @@ static void serve_console(struct guest *g)
 			      g->target);
 		else if (!strncmp(line, "oom ", 4))
 			serve_oom(g, line + 4);
+		else if (!strncmp(line, "poke ", 5))
+			poke(g, line + 5);
+		else if (!strcmp(line, "spoil"))
+			spoil();
 		else
 			print("balloon: unknown command '%s'\n", line);
 	}

@@ -34,4 +34,7 @@ void pages_give(uint64_t first, uint64_t count);
 /* The first run of free pages at or after from, cut to PAGES_HUGE pages; false: there is none. */
 bool pages_next_free(uint64_t from, struct pages_run *out);
 
+/* Is the allocator's state sound? If not, says what is wrong with it. Slow. */
+bool pages_check(const char **flaw);
+
 #endif
