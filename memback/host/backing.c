@@ -108,7 +108,7 @@ static int size_file(const struct backing *b, const char *path, uint64_t size, s
 	if (ftruncate(b->fd, (off_t)size))
 		return host_error(err, -errno, "cannot make %s %s large: %s", path, host_size(size).text,
 				  strerror(errno));
-	rc = b->ops->give_back(b, NULL, 0, b->granule);
+	rc = backing_punch(b, 0, b->granule);
 	if (rc)
 		return host_error(err, rc,
 				  "%s: its file system cannot give memory back (%s); use tmpfs, "

@@ -40,10 +40,14 @@ struct backing_ops {
 	 */
 	int (*reserve)(const struct backing *b, uint64_t offset, uint64_t len);
 	/*
-	 * Really frees the memory; it reads as zero afterwards. Granule-aligned. at is NULL when it is not
-	 * mapped here.
+	 * Really frees memory that is in use, and what was reserved for it; it reads as zero afterwards.
+	 * Granule-aligned, mapped at at.
 	 */
 	int (*give_back)(const struct backing *b, void *at, uint64_t offset, uint64_t len);
+	/* The same for memory that was given back and that a guest may have touched since. */
+	int (*purge)(const struct backing *b, void *at, uint64_t offset, uint64_t len);
+	/* The same for a range of either kind that is not mapped here. NULL: it went with its mapping. */
+	int (*forget)(const struct backing *b, uint64_t offset, uint64_t len);
 	/* Breaks large pages that [at, at + len) covers in part, so that give_back() frees at once; may fail
 	 * silently. NULL: give_back() does it itself. */
 	void (*split)(const struct backing *b, void *at, uint64_t len);

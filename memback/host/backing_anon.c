@@ -39,8 +39,6 @@ static int anon_give_back(const struct backing *b, void *at, uint64_t offset, ui
 {
 	(void)b;
 	(void)offset;
-	if (!at)
-		return -EINVAL;
 	return madvise(at, len, MADV_DONTNEED) ? -errno : 0;
 }
 
@@ -59,5 +57,6 @@ const struct backing_ops backing_anon_ops = {
     .what = "anonymous memory",
     .map = anon_map,
     .give_back = anon_give_back,
+    .purge = anon_give_back,
     .split = anon_split,
 };

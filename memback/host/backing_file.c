@@ -27,19 +27,26 @@ static int file_map(const struct backing *b, void *at, uint64_t offset, uint64_t
 	return 0;
 }
 
-static int file_give_back(const struct backing *b, void *at, uint64_t offset, uint64_t len)
+int backing_punch(const struct backing *b, uint64_t offset, uint64_t len)
 {
 	int rc;
 
-	(void)at;
 	do {
 		rc = fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
 	} while (rc < 0 && errno == EINTR);
 	return rc < 0 ? -errno : 0;
 }
 
+static int file_give_back(const struct backing *b, void *at, uint64_t offset, uint64_t len)
+{
+	(void)at;
+	return backing_punch(b, offset, len);
+}
+
 const struct backing_ops backing_file_ops = {
     .what = "a memory file",
     .map = file_map,
     .give_back = file_give_back,
+    .purge = file_give_back,
+    .forget = backing_punch,
 };

@@ -63,9 +63,34 @@ static int hugetlb_reserve(const struct backing *b, uint64_t offset, uint64_t le
 	return 0;
 }
 
+/*
+ * Punching a hole drops the reservation of pages that were there, but not of pages that were never touched,
+ * and nothing but shortening the file would. So those are made first, out of their reservation.
+ */
 static int hugetlb_give_back(const struct backing *b, void *at, uint64_t offset, uint64_t len)
 {
-	return backing_file_ops.give_back(b, at, offset, len);
+	(void)at;
+	/* If it fails, some pages stay reserved: nothing that anybody could do about it. */
+	(void)fallocate(b->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
+	return backing_punch(b, offset, len);
+}
+
+static int hugetlb_purge(const struct backing *b, void *at, uint64_t offset, uint64_t len)
+{
+	(void)at;
+	return backing_punch(b, offset, len);
+}
+
+/* Page by page, since pages that are not reserved may be among them: at most one of those is held. */
+static int hugetlb_forget(const struct backing *b, uint64_t offset, uint64_t len)
+{
+	for (uint64_t pos = offset; pos < offset + len; pos += b->granule) {
+		int rc = hugetlb_give_back(b, NULL, pos, b->granule);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
 }
 
 int backing_hugetlb_lacks(const struct backing *b, uint64_t bytes, struct mb_error *err)
@@ -95,4 +120,6 @@ const struct backing_ops backing_hugetlb_ops = {
     .map = hugetlb_map,
     .reserve = hugetlb_reserve,
     .give_back = hugetlb_give_back,
+    .purge = hugetlb_purge,
+    .forget = hugetlb_forget,
 };

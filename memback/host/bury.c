@@ -62,7 +62,7 @@ static uint64_t ledger_run(const struct mb_pool *pool, uint64_t first, uint64_t 
 /* Takes back one run of a dead owner's frames. */
 static int bury_run(struct mb_pool *pool, mb_slot slot, uint64_t word, uint64_t words)
 {
-	int rc = pool->mem.ops->give_back(&pool->mem, NULL, word << HUGE_SHIFT, words << HUGE_SHIFT);
+	int rc = pool->mem.ops->forget(&pool->mem, word << HUGE_SHIFT, words << HUGE_SHIFT);
 
 	if (rc)
 		return rc;

@@ -191,6 +191,12 @@ static int give_back_run(struct mb_space *space, const struct space_run *run)
 					 run->len);
 }
 
+static int purge_run(struct mb_space *space, const struct space_run *run)
+{
+	return space->mem.ops->purge(&space->mem, space_at(space, run->gpa), run->frame << BASE_SHIFT,
+				     run->len);
+}
+
 static int reserve_run(struct mb_space *space, const struct space_run *run)
 {
 	return space->mem.ops->reserve(&space->mem, run->frame << BASE_SHIFT, run->len);
@@ -282,7 +288,7 @@ static void zero_pending(struct mb_space *space, uint64_t gpa, uint64_t len)
  */
 static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len)
 {
-	int rc = each_whole(space, gpa, len, give_back_run);
+	int rc = each_whole(space, gpa, len, purge_run);
 
 	if (!rc && space->mem.ops->reserve)
 		rc = each_whole(space, gpa, len, reserve_run);

@@ -189,7 +189,7 @@ static int each_taken(struct mb_space *space, taken_fn *fn)
 
 static int give_back_frames(struct mb_space *space, uint64_t first, uint64_t count)
 {
-	return space->mem.ops->give_back(&space->mem, NULL, first << BASE_SHIFT, count << BASE_SHIFT);
+	return space->mem.ops->forget(&space->mem, first << BASE_SHIFT, count << BASE_SHIFT);
 }
 
 static int forget_frames(struct mb_space *space, uint64_t first, uint64_t count)
@@ -205,7 +205,7 @@ static int release(struct mb_space *space)
 	struct mb_pool *pool = space->pool;
 	int rc = 0;
 
-	if (space->has_ledger && space->mem.fd >= 0)
+	if (space->has_ledger && space->mem.ops->forget)
 		rc = each_taken(space, give_back_frames);
 	if (rc)
 		return rc;
