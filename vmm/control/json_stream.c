@@ -103,6 +103,16 @@ static enum json_stream_event close_bracket(struct json_stream *s, char c)
 	return tell(s, JSON_STREAM_VALUE, JSON_STREAM_OUTSIDE);
 }
 
+/* A line of no JSON is told once, and begins no value unless a bracket comes. */
+static enum json_stream_event stray_byte(struct json_stream *s, char c)
+{
+	if ((unsigned char)c == 0xff || c == '\n')
+		return tell(s, JSON_STREAM_BAD, JSON_STREAM_OUTSIDE);
+	if (s->len >= STRAY_MAX)
+		return JSON_STREAM_MORE;
+	return append(s, (unsigned char)c < 0x20 ? ' ' : c);
+}
+
 static enum json_stream_event outside_byte(struct json_stream *s, char c)
 {
 	if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
@@ -110,11 +120,8 @@ static enum json_stream_event outside_byte(struct json_stream *s, char c)
 	begin_anew(s);
 	if (c == '{' || c == '[')
 		return open_bracket(s, c);
-	append(s, c);
-	if (is_control(c))
-		return tell(s, JSON_STREAM_BAD, JSON_STREAM_OUTSIDE);
 	s->state = JSON_STREAM_STRAY;
-	return JSON_STREAM_MORE;
+	return stray_byte(s, c);
 }
 
 static enum json_stream_event inside_byte(struct json_stream *s, char c)
@@ -167,20 +174,6 @@ static enum json_stream_event string_byte(struct json_stream *s, char c)
 	return append(s, c);
 }
 
-/* Ends before a bracket, which may begin something good. */
-static enum json_stream_event stray_byte(struct json_stream *s, char c, bool *again)
-{
-	if (c == '{' || c == '[') {
-		*again = true;
-		return tell(s, JSON_STREAM_BAD, JSON_STREAM_OUTSIDE);
-	}
-	if (c == '\n' || is_control(c))
-		return tell(s, JSON_STREAM_BAD, JSON_STREAM_OUTSIDE);
-	if (s->len < STRAY_MAX && c != '\r')
-		return append(s, c);
-	return JSON_STREAM_MORE;
-}
-
 static enum json_stream_event one_byte(struct json_stream *s, char c, bool *again)
 {
 	switch (s->state) {
@@ -191,7 +184,9 @@ static enum json_stream_event one_byte(struct json_stream *s, char c, bool *agai
 	case JSON_STREAM_STRING:
 		return string_byte(s, c);
 	case JSON_STREAM_STRAY:
-		return stray_byte(s, c, again);
+		/* A bracket may begin something good: it is looked at again, once this is told. */
+		*again = c == '{' || c == '[';
+		return *again ? tell(s, JSON_STREAM_BAD, JSON_STREAM_OUTSIDE) : stray_byte(s, c);
 	case JSON_STREAM_SKIP:
 		if (c == '\n')
 			s->state = JSON_STREAM_OUTSIDE;

@@ -17,13 +17,12 @@
 #endif
 #include "control/loop.h"
 
+#include "control/post_queue.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,8 +30,7 @@
 #include <unistd.h>
 
 #define RING_ENTRIES 128
-#define BATCH        64   /* completions delivered in one turn */
-#define POSTS_MAX    4096 /* calls that may wait; a caller that gets -EAGAIN tries again */
+#define BATCH        64 /* completions delivered in one turn */
 #define NO_SLOT      UINT32_MAX
 #define TAG_CANCEL   UINT64_MAX /* user_data of cancellations, whose completions say nothing */
 #define NS_PER_S     UINT64_C(1000000000)
@@ -64,11 +62,6 @@ struct slot {
 	uint32_t next_free;
 };
 
-struct post {
-	loop_fn *fn;
-	void *arg;
-};
-
 struct loop {
 	struct io_uring ring;
 	struct loop_source *sources;
@@ -77,13 +70,11 @@ struct loop {
 	struct loop_source *due_head, *due_tail; /* deferred, in order; due_turn never falls along it */
 	uint64_t turn;
 	int error; /* the ring failed in the middle of a turn: loop_run() returns it */
-	/* From other threads: the flag, and the ring of posts under its lock; the eventfd wakes us. */
+	/* From other threads: the flag and the queue; the eventfd wakes us. */
 	int wake_fd;
 	struct loop_source *wake;
 	atomic_bool stop;
-	pthread_mutex_t lock;
-	struct post *posts;
-	unsigned post_first, post_count;
+	struct post_queue *posts;
 };
 
 static uint64_t now_ns(void)
@@ -492,35 +483,10 @@ void loop_stop(struct loop *loop)
 
 int loop_post(struct loop *loop, loop_fn *fn, void *arg)
 {
-	bool full;
-
-	pthread_mutex_lock(&loop->lock);
-	full = loop->post_count == POSTS_MAX;
-	if (!full) {
-		unsigned i = (loop->post_first + loop->post_count++) % POSTS_MAX;
-
-		loop->posts[i] = (struct post){fn, arg};
-	}
-	pthread_mutex_unlock(&loop->lock);
-	if (full)
+	if (!post_queue_put(loop->posts, fn, arg))
 		return -EAGAIN;
 	loop_wake(loop);
 	return 0;
-}
-
-static bool post_take(struct loop *loop, struct post *out)
-{
-	bool some;
-
-	pthread_mutex_lock(&loop->lock);
-	some = loop->post_count > 0;
-	if (some) {
-		*out = loop->posts[loop->post_first];
-		loop->post_first = (loop->post_first + 1) % POSTS_MAX;
-		loop->post_count--;
-	}
-	pthread_mutex_unlock(&loop->lock);
-	return some;
 }
 
 /*
@@ -539,10 +505,8 @@ static void run_posts(void *arg, int fd, uint32_t events)
 		loop->error = -errno;
 		return;
 	}
-	pthread_mutex_lock(&loop->lock);
-	bound = loop->post_count;
-	pthread_mutex_unlock(&loop->lock);
-	while (bound-- && post_take(loop, &post))
+	bound = post_queue_count(loop->posts);
+	while (bound-- && post_queue_take(loop->posts, &post))
 		post.fn(post.arg);
 }
 
@@ -574,7 +538,6 @@ int loop_create(struct loop **out)
 		return -ENOMEM;
 	loop->free_slot = NO_SLOT;
 	atomic_init(&loop->stop, false);
-	pthread_mutex_init(&loop->lock, NULL);
 	rc = ring_create(loop);
 	if (rc)
 		goto fail;
@@ -583,7 +546,7 @@ int loop_create(struct loop **out)
 		rc = -errno;
 		goto fail_ring;
 	}
-	loop->posts = calloc(POSTS_MAX, sizeof(*loop->posts));
+	loop->posts = post_queue_create();
 	rc = loop->posts ? loop_add_fd(loop, loop->wake_fd, POLLIN, run_posts, loop, &loop->wake) : -ENOMEM;
 	if (rc)
 		goto fail_wake;
@@ -595,8 +558,7 @@ fail_wake:
 fail_ring:
 	io_uring_queue_exit(&loop->ring);
 fail:
-	pthread_mutex_destroy(&loop->lock);
-	free(loop->posts);
+	post_queue_destroy(loop->posts);
 	free(loop->slots);
 	free(loop);
 	return rc;
@@ -610,46 +572,7 @@ void loop_destroy(struct loop *loop)
 		source_free(loop->sources);
 	io_uring_queue_exit(&loop->ring);
 	close(loop->wake_fd);
-	pthread_mutex_destroy(&loop->lock);
-	free(loop->posts);
+	post_queue_destroy(loop->posts);
 	free(loop->slots);
 	free(loop);
-}
-
-static int sysctl_io_uring_disabled(void)
-{
-	int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
-	char digit = '0';
-
-	if (fd < 0)
-		return 0;
-	if (read(fd, &digit, 1) != 1)
-		digit = '0';
-	close(fd);
-	return digit - '0';
-}
-
-void loop_explain(int code, char *text, size_t size)
-{
-	int disabled = code == -EPERM ? sysctl_io_uring_disabled() : 0;
-
-	if (disabled)
-		snprintf(text, size,
-			 "io_uring is switched off on this host (kernel.io_uring_disabled is %d): run "
-			 "'sysctl kernel.io_uring_disabled=0' as root%s",
-			 disabled, disabled == 1 ? ", or join the group of kernel.io_uring_group" : "");
-	else if (code == -EPERM || code == -EACCES)
-		snprintf(text, size,
-			 "io_uring is not permitted here, probably by a seccomp filter (of a container?): "
-			 "allow io_uring_setup, io_uring_enter and io_uring_register in it");
-	else if (code == -ENOSYS)
-		snprintf(text, size,
-			 "this kernel has no io_uring, or an old one: Linux 5.11 or later is needed");
-	else if (code == -ENOMEM)
-		snprintf(text, size,
-			 "no memory for the io_uring: raise the limit of locked memory (ulimit -l)");
-	else if (code == -EMFILE || code == -ENFILE)
-		snprintf(text, size, "no file descriptor left for the io_uring: raise the limit (ulimit -n)");
-	else
-		snprintf(text, size, "io_uring cannot be set up: %s", strerror(-code));
 }

@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #define BACKLOG       16
 #define LOCK_TRIES    50
 #define LOCK_PAUSE_NS 20000000
+#define SEND_LIMIT_S  5
 
 __attribute__((format(printf, 3, 4))) static int fail(struct mb_error *err, int code, const char *fmt, ...)
 {
@@ -211,6 +213,7 @@ static int explain_connect(const char *path, int code, struct mb_error *err)
 int unix_socket_connect(const char *path, int *fd, struct mb_error *err)
 {
 	struct sockaddr_un addr;
+	struct timeval limit = {SEND_LIMIT_S, 0};
 	int rc = make_address(path, &addr, err);
 
 	if (rc)
@@ -218,6 +221,8 @@ int unix_socket_connect(const char *path, int *fd, struct mb_error *err)
 	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return fail(err, -errno, "no socket can be made: %s", strerror(errno));
+	/* It holds for connect() too, where the backlog is full. */
+	setsockopt(*fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	do {
 		rc = connect(*fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
 	} while (rc == -EINTR);

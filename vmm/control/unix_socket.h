@@ -24,7 +24,7 @@ MB_MUST_CHECK int unix_socket_listen(const char *path, struct unix_socket *out, 
 /* Closes it, and removes its file unless another has come in its place. */
 void unix_socket_close(struct unix_socket *s);
 
-/* Connects: *fd is the caller's, blocking, close-on-exec. */
+/* Connects: *fd is the caller's, close-on-exec, blocking; what it sends may block for some seconds. */
 MB_MUST_CHECK int unix_socket_connect(const char *path, int *fd, struct mb_error *err);
 
 #endif
