@@ -15,6 +15,7 @@
 
 #include "free.h"
 #include "hint.h"
+#include "inband.h"
 #include "rebuild.h"
 
 /* A ring's line with few free frames is not worth holding: they are taken where they are. */
@@ -226,6 +227,7 @@ static void collect(struct mb_frames *f, struct mbc_slot *s, unsigned level)
 			    (mbc_load32_relaxed(&t->state) == MBC_SLOT_OPEN && !(f->in_band && l == 0)))
 				mbc_slot_drop(f, s, t, l);
 		}
+	mbc_blocks_sweep(f, s);
 }
 
 int mbc_alloc(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)

@@ -110,3 +110,14 @@ void mbc_block_try_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_bl
 	if (mbc_line_is_full(f, r))
 		mbc_block_vanish(f, s, r);
 }
+
+void mbc_blocks_sweep(struct mb_frames *f, struct mbc_slot *s)
+{
+	for (uint64_t b = 0; f->in_band && b < f->blocks[MB_BASE]; b++) {
+		struct mbc_ref r = mbc_pin(f, s, MB_BASE, b * MBC_BLOCK_LINES);
+
+		if (r.block)
+			mbc_block_try_vanish(f, s, r.block);
+		mbc_unpin(f, s);
+	}
+}

@@ -30,4 +30,10 @@ bool mbc_block_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 /* A line of the block was merged: perhaps its home is now all that is left. The block is pinned. */
 void mbc_block_try_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_block *block);
 
+/*
+ * Lets go all blocks that hold nothing in use. One that somebody was just looking at when its last frame was
+ * freed has stayed; this is for whoever lacks a larger frame.
+ */
+void mbc_blocks_sweep(struct mb_frames *f, struct mbc_slot *s);
+
 #endif

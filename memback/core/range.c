@@ -194,18 +194,17 @@ static bool overlaps(struct mb_frames *f, struct mbc_piece p, unsigned *edges, u
 	}
 	if (p.level == MB_BASE && huge + 1 != *edge_line) {
 		*edge_line = huge + 1;
-		*edges += 1;
+		*edges += !mbc_is_online(f, MB_GIANT, giant) || !mbc_is_online(f, MB_HUGE, huge);
 	}
 	if (!mbc_is_online(f, MB_GIANT, giant))
 		return false;
 	r = mbc_ref_get(f, MB_HUGE, giant);
-	if (!mbc_is_split(r) || !mbc_has(&r.block->special, r.bit))
+	if (!mbc_is_split(r))
 		return true;
 	if (p.level == MB_HUGE)
-		return mbc_has(mbc_online_at(f, MB_HUGE, p.W), p.mask);
+		return !mbc_has(&r.block->special, r.bit) || mbc_has(mbc_online_at(f, MB_HUGE, p.W), p.mask);
 	if (!mbc_is_online(f, MB_HUGE, huge))
 		return false;
-	*edges -= 1;
 	return base_online(f, p.W, p.mask);
 }
 
@@ -223,6 +222,22 @@ static void open_giant(struct mb_frames *f, uint64_t giant)
 	mbc_or_seq(&r.block->special, r.bit);
 	mbc_or_seq(&r.block->split, r.bit);
 	mbc_or_seq(mbc_online_at(f, MB_GIANT, giant / MBC_WORD_BITS), mbc_bit(giant));
+}
+
+/* All of a ragged line is online and nothing leaves: it needs its edge no more. */
+static void heal(struct mb_frames *f, struct mbc_ref r)
+{
+	struct mbc_edge *edge = mbc_edge_find(f, r.L);
+
+	for (unsigned w = 0; edge && w < MBC_LINE_WORDS; w++)
+		if (mbc_load_seq(&edge->online.word[w]) != MBC_FULL || mbc_load_seq(&edge->drain.word[w]))
+			edge = NULL;
+	if (!edge)
+		return;
+	if (!mbc_has(&r.block->host, r.bit))
+		mbc_and_seq(&r.block->special, ~r.bit);
+	mbc_and_seq(&r.block->ragged, ~r.bit);
+	mbc_store_release(&edge->line, 0);
 }
 
 static void add_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64_t mask)
@@ -247,6 +262,7 @@ static void add_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64
 	if (!mbc_masks_get(f, MB_BASE, W, &m))
 		return;
 	mbc_or_seq(m.online, mask);
+	heal(f, mbc_ref_get(f, MB_BASE, huge));
 	mask &= ~mbc_home_mask(f, mbc_ref_get(f, MB_BASE, huge), W % MBC_LINE_WORDS);
 	if (mask)
 		mbc_free_own_mask(f, s, MB_BASE, W, mask);

@@ -114,7 +114,8 @@ static const char *check_hints(const struct mb_frames *f, struct mbc_ref r)
 		return NULL;
 	if (!held && !ring && !part)
 		return "a line with free frames is nobody's and has no part bit";
-	if (!held && mbc_line_is_full(f, r) && !(mbc_has(&r.block->ragged, r.bit)))
+	/* in band, the home's line may have been looked at when it should have gone: see mbc_blocks_sweep() */
+	if (!held && mbc_line_is_full(f, r) && !mbc_has(&r.block->special, r.bit))
 		return "a line that is wholly free is not merged";
 	return NULL;
 }
