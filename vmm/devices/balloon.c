@@ -195,13 +195,18 @@ static void report_change(struct balloon *b)
 		loop_arm_timer(b->changed, CHANGED_PERIOD - since);
 }
 
-static void report_waiting(struct balloon *b, bool waits)
+/* why: 0, or the error for which a deflation is held back. */
+static void report_waiting(struct balloon *b, int why)
 {
+	bool waits = why != 0;
+
 	if (waits)
 		loop_arm_timer(b->retry, RETRY);
 	if (waits == b->waits)
 		return;
 	b->waits = waits;
+	if (waits && why != -EDQUOT)
+		log_at(LOG_WARN, "balloon: a deflation is held back: %s", strerror(-why));
 	tell(b, waits ? BALLOON_WAITS : BALLOON_GOES_ON);
 }
 
@@ -242,7 +247,7 @@ static void work(void *dev)
 		loop_defer(b->again);
 	/* In the middle of a deflation nobody knows yet whether it will be held back (again). */
 	if (deflating != -EAGAIN)
-		report_waiting(b, deflating == -EDQUOT);
+		report_waiting(b, deflating);
 	report_change(b);
 }
 

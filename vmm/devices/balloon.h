@@ -14,16 +14,16 @@
 struct balloon;
 
 enum balloon_event {
-	BALLOON_CHANGED,       /* actual has changed (already rate-limited to one in 100 ms, last one never lost) */
-	BALLOON_WAITS,         /* a deflation is held back: the budget lacks bytes */
-	BALLOON_GOES_ON,       /* it got them */
+	BALLOON_CHANGED, /* actual has changed (already rate-limited to one in 100 ms, last one never lost) */
+	BALLOON_WAITS,   /* a deflation is held back: the budget lacks bytes */
+	BALLOON_GOES_ON, /* it got them */
 };
 
 struct balloon_config {
-	unsigned index;           /* of its virtio-mmio transport */
-	struct mb_space *space;   /* not owned */
-	uint64_t maximum;         /* bytes: the VM's size without a balloon */
-	uint64_t initial_target;  /* bytes: the VM's size at first */
+	unsigned index;          /* of its virtio-mmio transport */
+	struct mb_space *space;  /* not owned */
+	uint64_t maximum;        /* bytes: the VM's size without a balloon */
+	uint64_t initial_target; /* bytes: the VM's size at first */
 	bool deflate_on_oom;
 	void (*on_event)(void *arg, enum balloon_event event);
 	void *arg;
@@ -37,25 +37,25 @@ void balloon_destroy(struct balloon *b);
 int balloon_set_target(struct balloon *b, uint64_t bytes);
 
 struct balloon_status {
-	bool driver_ok;           /* the guest runs a driver */
-	bool broken;              /* the guest broke the protocol: the device needs a reset */
-	uint64_t maximum;         /* bytes */
-	uint64_t target;          /* bytes */
-	uint64_t actual;          /* bytes: maximum less what the guest has put on the inflate queue */
-	uint64_t guest_says;      /* bytes in the balloon, as the driver reported it (5.5.6) */
-	uint64_t waits_for;       /* bytes that a held-back deflation lacks; 0: none is held back */
-	uint64_t rejected;        /* frames that the guest named and that were refused, since start */
-	uint64_t inflated_total;  /* bytes, since start */
-	uint64_t deflated_total;  /* bytes, since start */
+	bool driver_ok;          /* the guest runs a driver */
+	bool broken;             /* the guest broke the protocol: the device needs a reset */
+	uint64_t maximum;        /* bytes */
+	uint64_t target;         /* bytes */
+	uint64_t actual;         /* bytes: maximum less what the guest has put on the inflate queue */
+	uint64_t guest_says;     /* bytes in the balloon, as the driver reported it (5.5.6) */
+	uint64_t waits_for;      /* bytes that a held-back deflation lacks; 0: none is held back */
+	uint64_t rejected;       /* frames that the guest named and that were refused, since start */
+	uint64_t inflated_total; /* bytes, since start */
+	uint64_t deflated_total; /* bytes, since start */
 };
 void balloon_get_status(struct balloon *b, struct balloon_status *out);
 
 /* Guest statistics (5.5.6.3), each known or not. */
 #define BALLOON_STATS 16
 struct balloon_stats {
-	uint64_t last_update_s;          /* CLOCK_REALTIME seconds; 0: never */
+	uint64_t last_update_s; /* CLOCK_REALTIME seconds; 0: never */
 	bool known[BALLOON_STATS];
-	uint64_t value[BALLOON_STATS];   /* index: VIRTIO_BALLOON_S_* */
+	uint64_t value[BALLOON_STATS]; /* index: VIRTIO_BALLOON_S_* */
 };
 /* Asks the guest for statistics every so many seconds; 0: not at all. */
 int balloon_set_stats_interval(struct balloon *b, unsigned seconds);

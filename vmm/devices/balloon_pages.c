@@ -185,9 +185,11 @@ static int deflate_some(struct balloon_pages *bp, uint64_t first, uint64_t count
 		left = mb_space_budget_left(bp->space) >> BALLOON_PAGE_SHIFT;
 		count = rc == -EDQUOT && left && left < count ? left : count / 2;
 	}
-	if (rc == -EDQUOT)
+	/* Anything else may pass: reserved huge pages that are out just now, say. What must not happen is
+	 * that the guest touches a page whose memory could not be had. */
+	if (rc != -EALREADY && rc != -ERANGE)
 		return rc;
-	reject(bp, first, 1, rc == -EALREADY ? "not inflated" : strerror(-rc));
+	reject(bp, first, 1, "not inflated");
 	*done = 1;
 	return 0;
 }

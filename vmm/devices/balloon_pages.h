@@ -53,9 +53,9 @@ void balloon_pages_gather(struct balloon_pages *bp, struct pageset *set, const u
 void balloon_pages_spare(struct balloon_pages *bp, struct pageset *set, uint64_t gpa, uint64_t len);
 
 /*
- * Each takes pages out of set until it is empty (0), the clock passes deadline (-EAGAIN: call again), or,
- * where the budget is asked, it lacks a page (-EDQUOT: try again later). At least one call to the pool is
- * made. deadline: CLOCK_MONOTONIC, ns.
+ * Each takes pages out of set until it is empty (0), the clock passes deadline (-EAGAIN: call again), or a
+ * page cannot be had back now (try again later): -EDQUOT, the budget lacks it, or another errno of
+ * mb_space_deflate(). At least one call to the pool is made. deadline: CLOCK_MONOTONIC, ns.
  */
 int balloon_pages_inflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);
 int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);

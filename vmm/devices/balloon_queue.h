@@ -38,8 +38,8 @@ int balloon_queue_init(struct balloon_queue *q, unsigned number, balloon_settle_
 		       uint64_t limit);
 void balloon_queue_free(struct balloon_queue *q);
 /*
- * Serves the queue until it is empty or dead (0), the clock passes deadline (-EAGAIN: call again), or the
- * budget lacks a page (-EDQUOT: call again later).
+ * Serves the queue until it is empty or dead (0), the clock passes deadline (-EAGAIN: call again), or a
+ * page cannot be had back now (-EDQUOT or another errno: call again later).
  */
 int balloon_queue_serve(struct balloon_queue *q, struct virtio *v, struct balloon_pages *bp, uint64_t deadline);
 
