@@ -9,7 +9,7 @@ import signal
 import time
 
 import vmtest
-from vmtest import GIB, MIB, Pool, Vmm, case, check, equal, near, option, wait_until
+from vmtest import GIB, MIB, Pool, Vmm, case, check, equal, near, option, verified, wait_until
 
 BACKING = option("backing", "anon")
 SIZE = 128 * MIB if vmtest.EMULATED or BACKING.startswith("hugetlb") else GIB
@@ -41,13 +41,6 @@ class Place:
             self.pool.destroy()
 
 
-def verified(vm):
-    """The guest goes once through all it has."""
-    vm.type("verify\n")
-    found = vm.line(r"balloon: (verify ok|.*(bad|wrong|lost|fail).*)", seconds=120)
-    check("verify ok" in found.group(0), found.group(0))
-
-
 def balloon(client, size):
     equal(client.execute("balloon", value=size), {}, "balloon")
     client.wait_event("BALLOON_CHANGE", lambda data: data["actual"] == size)
@@ -65,8 +58,10 @@ def resident_memory_follows():
         for size in (SIZE // 2, SIZE * 3 // 4, SIZE // 4, SIZE):
             balloon(client, size)
             verified(vm)
-            near(full - vm.resident(), SIZE - size, 0.02, "what the kernel got back at %d MiB" % (size // MIB)) \
-                if size != SIZE else near(vm.resident(), full, 0.02, "resident memory at the end")
+            if size == SIZE:
+                near(vm.resident(), full, 0.02, "resident memory at the end")
+            else:
+                near(full - vm.resident(), SIZE - size, 0.02, "what the kernel got back at %d" % size)
             result = client.execute("memback-check")
             equal(result["count"], 0, "discrepancies (%r)" % result["discrepancies"][:3])
             near(result["summary"]["kernel"], vm.resident(), 0.02, "what memback-check says is resident")

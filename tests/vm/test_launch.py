@@ -110,8 +110,8 @@ def serial_to_nowhere():
 @case
 def serial_on_a_pty():
     vm = Vmm("hello", append="echo", serial="pty")
-    name = vmtest.wait_until(lambda: re.search(r"/dev/pts/\d+", vm.stdout + vm.stderr), "the pty's name").group()
-    fd = os.open(name, os.O_RDWR | os.O_NOCTTY)
+    name = vmtest.wait_until(lambda: re.search(r"/dev/pts/\d+", vm.stdout + vm.stderr), "the pty's name")
+    fd = os.open(name.group(), os.O_RDWR | os.O_NOCTTY)
     try:
         os.write(fd, b"quit\n")
         equal(vm.wait(), 0, "exit status")

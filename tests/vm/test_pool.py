@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Several VMMs share a pool file: they are charged at launch, told what is missing, and leave nothing behind."""
+"""
+Several VMMs share a pool file: they are charged at launch, told what is missing, and leave nothing behind.
+"""
 import os
 import signal
 

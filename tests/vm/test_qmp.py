@@ -232,6 +232,7 @@ def events_have_a_time():
         stamp = client.events[0]["timestamp"]
         check(abs(stamp["seconds"] - time.time()) < 60, "timestamp %r" % stamp)
         check(0 <= stamp["microseconds"] < 1000000, "timestamp %r" % stamp)
+        client.execute("cont")
     end(vm)
 
 
@@ -240,8 +241,8 @@ def garbage_on_the_socket():
     """Whatever comes, the VM stays, and serves the next client."""
     vm = idle()
     random.seed(1)
-    pieces = [os.urandom(1), b"\0" * 100000, b"[" * 200000, b"{" * 200000, b'{"a":' * 50000, b'"' + b"x" * 5000000,
-              b'{"execute":"' + b"q" * 3000000 + b'"}', b"1" * 1000000, b"\xff\xfe" * 1000,
+    pieces = [os.urandom(1), b"\0" * 100000, b"[" * 200000, b"{" * 200000, b'{"a":' * 50000,
+              b'"' + b"x" * 5000000, b'{"execute":"' + b"q" * 3000000 + b'"}', b"1" * 1000000, b"\xff\xfe" * 1000,
               b'{"execute":"query-status","id":' + b"[" * 2000 + b"]" * 2000 + b"}"]
     pieces += [random.randbytes(random.randrange(1, 5000)) for _ in range(20)]
     for piece in pieces:

@@ -107,7 +107,8 @@ def reference():
     if not program:
         raise vmtest.Skip("no qemu-system-x86_64 here: install the Debian package qemu-system-x86")
     process = Process([program, "-accel", "tcg", "-M", "q35", "-m", "128M", "-nodefaults", "-display", "none",
-                       "-device", "virtio-balloon-pci", "-qmp", "unix:%s,server=on,wait=off" % path("reference")])
+                       "-device", "virtio-balloon-pci",
+                       "-qmp", "unix:%s,server=on,wait=off" % path("reference")])
     with Qmp(path("reference")) as client:
         result = exchange(client)
     equal(process.wait(), 0, "exit status of the reference")
@@ -121,8 +122,9 @@ def same_shapes_as_the_reference():
     with Qmp(vm.socket) as client:
         ours, our_events, our_order = exchange(client)
     equal(vm.wait(), 0, "exit status")
-    differences = ["%s: reference %s, ours %s" % (a[0], a[1], b[1]) for a, b in zip(theirs, ours) if a[1] != b[1]]
-    check(not differences, "\n  ".join(["differences:"] + differences))
+    differences = "".join("\n  %s: reference %s, ours %s" % (a[0], a[1], b[1])
+                          for a, b in zip(theirs, ours) if a[1] != b[1])
+    check(not differences, "differences:" + differences)
     equal(our_events, their_events, "shapes of the events")
     equal(our_order, their_order, "order of the events")
     check(not os.path.exists(vm.socket), "the socket is left")
