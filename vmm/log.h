@@ -8,6 +8,7 @@
 #ifndef VMM_LOG_H
 #define VMM_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };

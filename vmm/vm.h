@@ -6,24 +6,25 @@
 #ifndef VMM_VM_H
 #define VMM_VM_H
 
+#include "console.h"
 #include "control/loop.h"
 #include "devices/balloon.h"
+
 #include <memback/pool.h>
 
-enum vm_serial { VM_SERIAL_STDIO, VM_SERIAL_PTY, VM_SERIAL_FILE, VM_SERIAL_NONE };
-
+/* Strings stay the caller's and must outlive the VM. */
 struct vm_config {
 	const char *name;
-	uint64_t memory;          /* bytes */
+	uint64_t memory;          /* bytes; a multiple of 2 MiB */
 	unsigned cpus;
 	const char *pool_path;    /* attach to this pool, or NULL: a private one of this backing */
 	enum mb_backing backing;
 	const char *backing_path; /* MB_BACKING_FILE: its file */
-	uint64_t budget;          /* private pool: bytes; 0: memory */
+	uint64_t budget;          /* private pool: bytes; 0: as much as memory needs */
 	const char *kernel;
-	const char *append;
+	const char *append;       /* command line; may be NULL */
 	const char *qmp_path;     /* NULL: no control socket */
-	enum vm_serial serial;
+	enum console_kind serial;
 	const char *serial_path;
 	uint64_t balloon;         /* bytes in the balloon at first */
 	bool prealloc;
@@ -33,9 +34,11 @@ enum vm_state { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_SHUTDOWN, VM_CRASHED };
 
 struct vm;
 
+/* Cheap things that can fail come first, memory after them; on failure nothing is left. */
 MB_MUST_CHECK int vm_create(struct loop *loop, const struct vm_config *config, struct vm **out,
 			    struct mb_error *err);
 MB_MUST_CHECK int vm_start(struct vm *vm, struct mb_error *err);
+/* Stops the vCPUs, says SHUTDOWN, and gives all back. After loop_run() has returned. */
 void vm_destroy(struct vm *vm);
 
 const char *vm_name(const struct vm *vm);
@@ -45,13 +48,14 @@ struct mb_pool *vm_pool(struct vm *vm);
 struct mb_space *vm_space(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm);
 
-/* Both are idempotent and send STOP or RESUME when something changed. */
+/* Both are idempotent and send STOP or RESUME when something changed; -EINVAL once the VM is ending. */
 int vm_stop(struct vm *vm);
 int vm_cont(struct vm *vm);
 
 /* Why the VM ends, in QMP's words (the SHUTDOWN event's reason). */
 enum vm_reason { VM_HOST_QMP_QUIT, VM_HOST_SIGNAL, VM_HOST_UI, VM_GUEST_SHUTDOWN, VM_GUEST_PANIC };
-/* Ends the VM with this exit status: pauses the vCPUs, sends SHUTDOWN, stops the loop. Any thread. */
+/* Ends the VM with this exit status: the loop stops, vm_destroy() does the rest. The first call counts. Any
+ * thread. */
 void vm_end(struct vm *vm, enum vm_reason reason, int status);
 /* The exit status it ended with. */
 int vm_exit_status(const struct vm *vm);

@@ -33,13 +33,18 @@ MB_MUST_CHECK int machine_create(const struct machine_config *config, struct mac
 /* Gives KVM a slot for each region; the space must outlive the machine. */
 MB_MUST_CHECK int machine_set_memory(struct machine *m, struct mb_space *space, const struct mb_region *regions,
 				     unsigned count, struct mb_error *err);
+struct elf;
 /* Loads an ELF image with a PVH note, the command line and the start info, and points vCPU 0 at it. */
-MB_MUST_CHECK int machine_load(struct machine *m, const char *kernel, const char *cmdline, struct mb_error *err);
+MB_MUST_CHECK int machine_load(struct machine *m, const struct elf *kernel, const char *cmdline,
+			       struct mb_error *err);
 MB_MUST_CHECK int machine_start(struct machine *m, struct mb_error *err);
 /* Returns when no vCPU is in the guest any more. Both are idempotent. */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 void machine_destroy(struct machine *m);
+
+/* Guest physical addresses have so many bits on this host. */
+unsigned machine_address_bits(const struct machine *m);
 
 struct bus *machine_bus(struct machine *m);
 const struct guestmem *machine_mem(struct machine *m);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cpuid.c - the CPUID that guests see: what the host's KVM supports, with each vCPU's own number in it.
+ *
+ * Sources: Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E; KVM API, KVM_GET_SUPPORTED_CPUID.
+ */
+#include "error.h"
+#include "machine/vcpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define ENTRIES_FIRST 128
+#define ENTRIES_MAX   4096
+
+#define LEAF1_ECX_TSC_DEADLINE (1u << 24)
+#define LEAF1_ECX_HYPERVISOR   (1u << 31)
+
+/* What the host supports; the caller frees it. NULL: errno says why. */
+static struct kvm_cpuid2 *get_supported(int kvm)
+{
+	for (unsigned n = ENTRIES_FIRST; n <= ENTRIES_MAX; n *= 2) {
+		struct kvm_cpuid2 *list = calloc(1, sizeof(*list) + n * sizeof(list->entries[0]));
+		if (list == NULL)
+			return NULL;
+		list->nent = n;
+		if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, list) == 0)
+			return list;
+		int why = errno;
+		free(list);
+		errno = why;
+		if (why != E2BIG)
+			return NULL;
+	}
+	return NULL;
+}
+
+static unsigned bits_for(unsigned count)
+{
+	unsigned bits = 0;
+	while ((1u << bits) < count)
+		bits++;
+	return bits;
+}
+
+/* Leaves 0xb and 0x1f: one thread a core, all cores in one package. */
+static void set_topology(struct kvm_cpuid_entry2 *e, unsigned id, unsigned cpus)
+{
+	enum { LEVEL_THREAD = 1, LEVEL_CORE = 2 };
+	e->edx = id;
+	if (e->index == 0) {
+		e->eax = 0;
+		e->ebx = 1;
+		e->ecx = LEVEL_THREAD << 8;
+	} else if (e->index == 1) {
+		e->eax = bits_for(cpus);
+		e->ebx = cpus;
+		e->ecx = 1 | LEVEL_CORE << 8;
+	} else {
+		e->eax = 0;
+		e->ebx = 0;
+		e->ecx = e->index;
+	}
+}
+
+static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned cpus)
+{
+	bool deadline = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	for (unsigned i = 0; i < list->nent; i++) {
+		struct kvm_cpuid_entry2 *e = &list->entries[i];
+		switch (e->function) {
+		case 1:
+			e->ebx = (e->ebx & 0xffff) | (cpus & 0xff) << 16 | id << 24;
+			e->ecx |= LEAF1_ECX_HYPERVISOR | (deadline ? LEAF1_ECX_TSC_DEADLINE : 0);
+			break;
+		case 0xb:
+		case 0x1f:
+			set_topology(e, id, cpus);
+			break;
+		}
+	}
+}
+
+int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, struct mb_error *err)
+{
+	struct kvm_cpuid2 *list = get_supported(kvm);
+	if (list == NULL)
+		return error_set(err, -errno, "KVM does not tell the CPUID that it supports: %s",
+				 strerror(errno));
+	personalise(list, kvm, id, cpus);
+	int rc = ioctl(vcpu, KVM_SET_CPUID2, list) == 0 ? 0 : -errno;
+	free(list);
+	return rc == 0 ? 0 : error_set(err, rc, "KVM refuses the CPUID of vCPU %u: %s", id, strerror(-rc));
+}
+
+unsigned cpuid_address_bits(int kvm)
+{
+	unsigned bits = 36; /* what every x86-64 has */
+	struct kvm_cpuid2 *list = get_supported(kvm);
+	for (unsigned i = 0; list != NULL && i < list->nent; i++) {
+		if (list->entries[i].function == 0x80000008)
+			bits = list->entries[i].eax & 0xff;
+	}
+	free(list);
+	return bits;
+}

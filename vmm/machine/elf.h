@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * elf.h - loads an ELF image with a PVH entry point (Xen's "x86/HVM direct boot ABI").
+ *
+ * The image is hostile: every number in it is checked against the file's size and the guest's memory.
+ */
+#ifndef VMM_MACHINE_ELF_H
+#define VMM_MACHINE_ELF_H
+
+#include "machine/guestmem.h"
+
+/* An opened image whose headers have been read and checked; nothing loaded yet. */
+struct elf;
+
+/* -ENOENT..., -ENOEXEC: no such image; err names the file, the cause and the remedy. */
+MB_MUST_CHECK int elf_open(const char *path, struct elf **out, struct mb_error *err);
+void elf_close(struct elf *elf);
+
+/* The 32-bit physical address where the guest begins (ELF note XEN_ELFNOTE_PHYS32_ENTRY). */
+uint32_t elf_entry(const struct elf *elf);
+
+/*
+ * Reads all segments into guest memory, which must be fresh (zero). None may touch [keep, keep_end), where
+ * the VMM puts what it tells the guest.
+ */
+MB_MUST_CHECK int elf_load(const struct elf *elf, const struct guestmem *mem, uint64_t keep, uint64_t keep_end,
+			   struct mb_error *err);
+
+#endif

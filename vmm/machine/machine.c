@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/* machine.c - see machine.h. */
+#include "machine/machine.h"
+
+#include "error.h"
+#include "machine/elf.h"
+#include "machine/pvh.h"
+#include "machine/vcpu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* In the 32-bit MMIO hole, below the virtio transports: three pages that some processors need for a TSS, and
+ * one for an identity map (KVM API, KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR). */
+#define IDENTITY_MAP_GPA UINT64_C(0xfeab0000)
+#define TSS_GPA          (IDENTITY_MAP_GPA + 0x1000)
+
+/* KVM takes at most 2^31 - 1 pages in a slot; ours are a power of two, so that large pages fit. */
+#define SLOT_BYTES (UINT64_C(4) << 40)
+
+struct machine {
+	struct machine_config config;
+	int kvm;
+	int vm;
+	unsigned slots;
+	struct bus *bus;
+	struct guestmem mem;
+	struct mb_region *regions;
+	unsigned region_count;
+	struct vcpu_control control;
+	struct vcpu *vcpus;
+	unsigned vcpu_count; /* that exist */
+};
+
+struct bus *machine_bus(struct machine *m)
+{
+	return m->bus;
+}
+
+const struct guestmem *machine_mem(struct machine *m)
+{
+	return &m->mem;
+}
+
+struct vcpu_control *machine_control(struct machine *m)
+{
+	return &m->control;
+}
+
+unsigned machine_cpus(const struct machine *m)
+{
+	return m->config.cpus;
+}
+
+unsigned machine_address_bits(const struct machine *m)
+{
+	return cpuid_address_bits(m->kvm);
+}
+
+/* ---- creation --------------------------------------------------------------------------------------- */
+
+static int open_kvm(struct machine *m, struct mb_error *err)
+{
+	static const struct {
+		int cap;
+		const char *name;
+	} needed[] = {{KVM_CAP_IRQCHIP, "IRQCHIP"},     {KVM_CAP_USER_MEMORY, "USER_MEMORY"},
+		      {KVM_CAP_IRQFD, "IRQFD"},         {KVM_CAP_IOEVENTFD, "IOEVENTFD"},
+		      {KVM_CAP_EXT_CPUID, "EXT_CPUID"}, {KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT"}};
+	m->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (m->kvm < 0) {
+		int code = -errno;
+		const char *advice = code == -ENOENT
+					 ? "load the kvm_intel or kvm_amd module, or enable virtualisation "
+					   "in the firmware"
+				     : code == -EACCES || code == -EPERM ? "add yourself to the group kvm"
+									 : "check that KVM works on this host";
+		return error_set(err, code, "cannot open /dev/kvm: %s; %s", strerror(-code), advice);
+	}
+	int version = ioctl(m->kvm, KVM_GET_API_VERSION, 0);
+	if (version != KVM_API_VERSION)
+		return error_set(err, -ENOTSUP, "/dev/kvm is not KVM with API version %d%s", KVM_API_VERSION,
+				 version < 0 ? ": it does not answer" : "");
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+		if (ioctl(m->kvm, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
+			return error_set(err, -ENOTSUP, "this kernel's KVM lacks %s; use a newer kernel",
+					 needed[i].name);
+	}
+	return 0;
+}
+
+static int create_vm(struct machine *m, struct mb_error *err)
+{
+	uint64_t identity = IDENTITY_MAP_GPA;
+	do
+		m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
+	while (m->vm < 0 && errno == EINTR);
+	if (m->vm < 0)
+		return error_set(err, -errno,
+				 "KVM cannot create a virtual machine: %s; is another hypervisor using it?",
+				 strerror(errno));
+	if (ioctl(m->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity) != 0 ||
+	    ioctl(m->vm, KVM_SET_TSS_ADDR, TSS_GPA) != 0)
+		return error_set(err, -errno, "KVM refuses its own pages: %s", strerror(errno));
+	if (ioctl(m->vm, KVM_CREATE_IRQCHIP, 0) != 0)
+		return error_set(err, -errno, "KVM cannot create its interrupt controller: %s",
+				 strerror(errno));
+	return 0;
+}
+
+static int create_vcpus(struct machine *m, struct mb_error *err)
+{
+	int most = ioctl(m->kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	if (most > 0 && m->config.cpus > (unsigned)most)
+		return error_set(err, -EINVAL, "--cpus %u: this host's KVM takes at most %d", m->config.cpus,
+				 most);
+	m->vcpus = calloc(m->config.cpus, sizeof(*m->vcpus));
+	if (m->vcpus == NULL)
+		return error_set(err, -ENOMEM, "out of memory for %u vCPUs", m->config.cpus);
+	while (m->vcpu_count < m->config.cpus) {
+		unsigned id = m->vcpu_count++;
+		int rc = vcpu_create(m, m->kvm, m->vm, id, &m->vcpus[id], err);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+int machine_create(const struct machine_config *config, struct machine **out, struct mb_error *err)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	if (m == NULL)
+		return error_set(err, -ENOMEM, "out of memory");
+	m->config = *config;
+	m->kvm = m->vm = -1;
+	pthread_mutex_init(&m->control.lock, NULL);
+	pthread_cond_init(&m->control.changed, NULL);
+	m->bus = bus_create();
+	int rc = m->bus == NULL ? error_set(err, -ENOMEM, "out of memory") : open_kvm(m, err);
+	if (rc == 0)
+		rc = create_vm(m, err);
+	if (rc == 0)
+		rc = create_vcpus(m, err);
+	if (rc != 0) {
+		machine_destroy(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (m == NULL)
+		return;
+	pthread_mutex_lock(&m->control.lock);
+	m->control.quit = true;
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_kick(&m->vcpus[i]);
+	pthread_cond_broadcast(&m->control.changed);
+	pthread_mutex_unlock(&m->control.lock);
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_destroy(&m->vcpus[i]);
+	if (m->vm >= 0)
+		close(m->vm);
+	if (m->kvm >= 0)
+		close(m->kvm);
+	pthread_cond_destroy(&m->control.changed);
+	pthread_mutex_destroy(&m->control.lock);
+	bus_destroy(m->bus);
+	free(m->vcpus);
+	free(m->regions);
+	free(m);
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------- */
+
+static int add_slot(struct machine *m, uint64_t gpa, uint64_t size, struct mb_error *err)
+{
+	struct kvm_userspace_memory_region slot = {
+	    .slot = m->slots,
+	    .guest_phys_addr = gpa,
+	    .memory_size = size,
+	    .userspace_addr = (uintptr_t)mb_space_hva(m->mem.space, gpa, size),
+	};
+	if (ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &slot) != 0)
+		return error_set(err, -errno,
+				 "KVM refuses %llu MiB of guest memory at %#llx: %s; try a smaller --memory",
+				 (unsigned long long)(size >> 20), (unsigned long long)gpa, strerror(errno));
+	m->slots++;
+	return 0;
+}
+
+int machine_set_memory(struct machine *m, struct mb_space *space, const struct mb_region *regions,
+		       unsigned count, struct mb_error *err)
+{
+	m->mem.space = space;
+	m->regions = calloc(count, sizeof(*regions));
+	if (m->regions == NULL)
+		return error_set(err, -ENOMEM, "out of memory");
+	memcpy(m->regions, regions, count * sizeof(*regions));
+	m->region_count = count;
+	for (unsigned i = 0; i < count; i++) {
+		for (uint64_t done = 0; done < regions[i].size;) {
+			uint64_t left = regions[i].size - done;
+			uint64_t size = left < SLOT_BYTES ? left : SLOT_BYTES;
+			int rc = add_slot(m, regions[i].gpa + done, size, err);
+			if (rc != 0)
+				return rc;
+			done += size;
+		}
+	}
+	return 0;
+}
+
+int machine_load(struct machine *m, const struct elf *kernel, const char *cmdline, struct mb_error *err)
+{
+	int rc = elf_load(kernel, &m->mem, PVH_INFO_GPA, PVH_INFO_END, err);
+	if (rc == 0)
+		rc = pvh_write(&m->mem, m->regions, m->region_count, cmdline, err);
+	if (rc == 0)
+		rc = vcpu_set_pvh(&m->vcpus[0], elf_entry(kernel), PVH_INFO_GPA, err);
+	return rc;
+}
+
+/* ---- interrupts and notifications ------------------------------------------------------------------- */
+
+static int new_eventfd(int *fd)
+{
+	*fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return *fd < 0 ? -errno : 0;
+}
+
+/* Hands the eventfd to KVM, or closes it. */
+static int give_eventfd(struct machine *m, unsigned long request, void *arg, int *fd)
+{
+	if (ioctl(m->vm, request, arg) == 0)
+		return 0;
+	int rc = -errno;
+	close(*fd);
+	*fd = -1;
+	return rc;
+}
+
+int machine_irqfd(struct machine *m, unsigned gsi, int *fd)
+{
+	int rc = new_eventfd(fd);
+	if (rc != 0)
+		return rc;
+	struct kvm_irqfd irqfd = {.fd = (uint32_t)*fd, .gsi = gsi};
+	return give_eventfd(m, KVM_IRQFD, &irqfd, fd);
+}
+
+int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, uint32_t value, int *fd)
+{
+	int rc = new_eventfd(fd);
+	if (rc != 0)
+		return rc;
+	struct kvm_ioeventfd ioeventfd = {
+	    .datamatch = value,
+	    .addr = gpa,
+	    .len = len,
+	    .fd = *fd,
+	    .flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+	return give_eventfd(m, KVM_IOEVENTFD, &ioeventfd, fd);
+}
+
+/* ---- running ---------------------------------------------------------------------------------------- */
+
+int machine_start(struct machine *m, struct mb_error *err)
+{
+	for (unsigned i = 0; i < m->vcpu_count; i++) {
+		int rc = vcpu_start(&m->vcpus[i], err);
+		if (rc != 0)
+			return rc;
+	}
+	machine_resume(m);
+	return 0;
+}
+
+void machine_pause(struct machine *m)
+{
+	pthread_mutex_lock(&m->control.lock);
+	m->control.run = false;
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		vcpu_kick(&m->vcpus[i]);
+	for (unsigned i = 0; i < m->vcpu_count; i++) {
+		while (m->vcpus[i].started && !m->vcpus[i].parked)
+			pthread_cond_wait(&m->control.changed, &m->control.lock);
+	}
+	pthread_mutex_unlock(&m->control.lock);
+}
+
+void machine_resume(struct machine *m)
+{
+	pthread_mutex_lock(&m->control.lock);
+	m->control.run = true;
+	pthread_cond_broadcast(&m->control.changed);
+	pthread_mutex_unlock(&m->control.lock);
+}
+
+void machine_ended(struct machine *m, enum machine_end end, const char *text)
+{
+	pthread_mutex_lock(&m->control.lock);
+	bool first = !m->control.ended;
+	m->control.ended = true;
+	m->control.run = false;
+	for (unsigned i = 0; i < m->vcpu_count; i++) {
+		if (!pthread_equal(m->vcpus[i].thread, pthread_self()))
+			vcpu_kick(&m->vcpus[i]);
+	}
+	pthread_mutex_unlock(&m->control.lock);
+	if (first)
+		m->config.on_end(m->config.arg, end, text);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* vcpu.c - see vcpu.h. */
+#include "machine/vcpu.h"
+
+#include "error.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Ends KVM_RUN; its handler does nothing. */
+#define KICK_SIGNAL SIGRTMIN
+
+static void on_kick(int signal)
+{
+	(void)signal;
+}
+
+/* ---- where it is ------------------------------------------------------------------------------------ */
+
+/* The bytes at rip, through the guest's own page tables; returns how many could be read. */
+static size_t read_instruction(struct vcpu *v, uint64_t linear, unsigned char *bytes, size_t size)
+{
+	size_t n = 0;
+	for (; n < size; n++) {
+		struct kvm_translation t = {.linear_address = linear + n};
+		if (ioctl(v->fd, KVM_TRANSLATE, &t) != 0 || !t.valid)
+			break;
+		if (guestmem_read(machine_mem(v->machine), t.physical_address, &bytes[n], 1) != 0)
+			break;
+	}
+	return n;
+}
+
+void vcpu_describe(struct vcpu *v, char *text, size_t size)
+{
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	unsigned char bytes[15];
+	if (ioctl(v->fd, KVM_GET_REGS, &regs) != 0 || ioctl(v->fd, KVM_GET_SREGS, &sregs) != 0) {
+		snprintf(text, size, "vCPU %u (its registers cannot be read: %s)", v->id, strerror(errno));
+		return;
+	}
+	size_t n = read_instruction(v, sregs.cs.base + regs.rip, bytes, sizeof(bytes));
+	int at = snprintf(text, size, "vCPU %u, rip %#llx, CPL %u, instruction bytes", v->id,
+			  (unsigned long long)regs.rip, (unsigned)sregs.ss.dpl);
+	for (size_t i = 0; i < n && at > 0 && (size_t)at < size; i++)
+		at += snprintf(text + at, size - (size_t)at, " %02x", bytes[i]);
+	if (n == 0 && at > 0 && (size_t)at < size)
+		snprintf(text + at, size - (size_t)at, " unreadable");
+}
+
+/* ---- exits ------------------------------------------------------------------------------------------ */
+
+static void on_port(struct vcpu *v)
+{
+	const struct kvm_run *run = v->run;
+	struct bus *bus = machine_bus(v->machine);
+	uint64_t offset = run->io.data_offset;
+	uint64_t bytes = (uint64_t)run->io.count * run->io.size;
+	if (offset > v->run_bytes || bytes > v->run_bytes - offset)
+		return;
+	char *data = (char *)v->run + offset;
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (run->io.direction == KVM_EXIT_IO_IN)
+			bus_read(bus, BUS_PIO, run->io.port, data, run->io.size);
+		else
+			bus_write(bus, BUS_PIO, run->io.port, data, run->io.size);
+	}
+}
+
+static void on_mmio(struct vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	struct bus *bus = machine_bus(v->machine);
+	if (run->mmio.len == 0 || run->mmio.len > sizeof(run->mmio.data))
+		return;
+	if (run->mmio.is_write)
+		bus_write(bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+	else
+		bus_read(bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+}
+
+/* Whether this host's KVM runs guest ring 0 in its instruction emulator. */
+static bool host_emulates_ring0(void)
+{
+	return access("/sys/module/kvm_pvm", F_OK) == 0;
+}
+
+static void crash(struct vcpu *v, enum machine_end end, const char *what, const char *advice)
+{
+	char where[160], text[400];
+	vcpu_describe(v, where, sizeof(where));
+	snprintf(text, sizeof(text), "%s at %s%s%s", what, where, advice[0] ? "; " : "", advice);
+	machine_ended(v->machine, end, text);
+}
+
+static void on_internal_error(struct vcpu *v)
+{
+	char what[96];
+	if (v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
+		crash(v, MACHINE_END_CRASH, "KVM cannot emulate an instruction of the guest",
+		      host_emulates_ring0()
+			  ? "this host's KVM emulates guest ring 0 and lacks this instruction: "
+			    "run the guest where KVM is backed by hardware"
+			  : "");
+		return;
+	}
+	snprintf(what, sizeof(what), "internal error %u of KVM", v->run->internal.suberror);
+	crash(v, MACHINE_END_CRASH, what, "");
+}
+
+/* Whether the vCPU may go on. */
+static bool on_exit_reason(struct vcpu *v)
+{
+	char what[96];
+	switch (v->run->exit_reason) {
+	case KVM_EXIT_IO:
+		on_port(v);
+		return true;
+	case KVM_EXIT_MMIO:
+		on_mmio(v);
+		return true;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		return true;
+	case KVM_EXIT_SHUTDOWN:
+		crash(v, MACHINE_END_SHUTDOWN, "the guest ended in a triple fault", "");
+		return false;
+	case KVM_EXIT_SYSTEM_EVENT:
+		snprintf(what, sizeof(what), "system event %u", v->run->system_event.type);
+		crash(v, MACHINE_END_SHUTDOWN, what, "");
+		return false;
+	case KVM_EXIT_INTERNAL_ERROR:
+		on_internal_error(v);
+		return false;
+	case KVM_EXIT_FAIL_ENTRY:
+		snprintf(what, sizeof(what), "the processor refuses the guest's state (reason %#llx)",
+			 (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
+		crash(v, MACHINE_END_CRASH, what, "");
+		return false;
+	default:
+		snprintf(what, sizeof(what), "unexpected KVM exit %u", v->run->exit_reason);
+		crash(v, MACHINE_END_CRASH, what, "");
+		return false;
+	}
+}
+
+/* One stay in the guest. False: this vCPU ended the VM. */
+static bool run_once(struct vcpu *v)
+{
+	char what[128];
+	if (ioctl(v->fd, KVM_RUN, 0) == 0)
+		return on_exit_reason(v);
+	int why = errno;
+	if (why == EINTR || why == EAGAIN)
+		return true;
+	if (why == EFAULT)
+		crash(v, MACHINE_END_CRASH,
+		      "the host has no memory for a page that the guest touched (KVM_RUN: EFAULT)",
+		      "see memback-check and the host's free memory");
+	else {
+		snprintf(what, sizeof(what), "KVM_RUN fails: %s", strerror(why));
+		crash(v, MACHINE_END_CRASH, what, "");
+	}
+	return false;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------------- */
+
+/* Waits while the machine shall not run. False: end. */
+static bool park(struct vcpu *v, bool dead)
+{
+	struct vcpu_control *c = machine_control(v->machine);
+	pthread_mutex_lock(&c->lock);
+	/*
+	 * The kicker changes the wish, then sets immediate_exit, then signals. We clear it before we look at
+	 * the wish, with the lock held: so either we see the wish, or immediate_exit is set after this.
+	 */
+	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_RELAXED);
+	while (!c->quit && (!c->run || dead)) {
+		v->parked = true;
+		pthread_cond_broadcast(&c->changed);
+		pthread_cond_wait(&c->changed, &c->lock);
+	}
+	v->parked = c->quit;
+	bool go_on = !c->quit;
+	pthread_cond_broadcast(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	return go_on;
+}
+
+static void *thread_main(void *arg)
+{
+	struct vcpu *v = arg;
+	bool dead = false;
+	char name[16];
+	snprintf(name, sizeof(name), "vcpu%u", v->id % 100000);
+	pthread_setname_np(pthread_self(), name);
+	while (park(v, dead))
+		dead = !run_once(v);
+	return NULL;
+}
+
+void vcpu_kick(struct vcpu *v)
+{
+	if (!v->started)
+		return;
+	/* pairs with the clearing in park(), which comes after a look at the wish that we changed */
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+int vcpu_start(struct vcpu *v, struct mb_error *err)
+{
+	struct sigaction action = {.sa_handler = on_kick};
+	sigset_t all, old;
+	sigemptyset(&action.sa_mask);
+	sigaction(KICK_SIGNAL, &action, NULL);
+	/* the thread is born with all signals blocked but the kick */
+	sigfillset(&all);
+	sigdelset(&all, KICK_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int rc = pthread_create(&v->thread, NULL, thread_main, v);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0)
+		return error_set(err, -rc, "cannot start a thread for vCPU %u: %s", v->id, strerror(rc));
+	v->started = true;
+	return 0;
+}
+
+/* ---- set-up ----------------------------------------------------------------------------------------- */
+
+int vcpu_create(struct machine *m, int kvm, int vm, unsigned id, struct vcpu *out, struct mb_error *err)
+{
+	*out = (struct vcpu){.machine = m, .id = id, .fd = -1};
+	int bytes = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	out->fd = ioctl(vm, KVM_CREATE_VCPU, (unsigned long)id);
+	if (bytes < (int)sizeof(*out->run) || out->fd < 0)
+		return error_set(err, out->fd < 0 ? -errno : -EINVAL,
+				 "cannot create vCPU %u: %s; try fewer --cpus", id,
+				 out->fd < 0 ? strerror(errno) : "KVM is too old");
+	out->run_bytes = (size_t)bytes;
+	out->run = mmap(NULL, out->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
+	if (out->run == MAP_FAILED) {
+		out->run = NULL;
+		return error_set(err, -errno, "cannot map vCPU %u: %s", id, strerror(errno));
+	}
+	return cpuid_set(kvm, out->fd, id, machine_cpus(m), err);
+}
+
+void vcpu_destroy(struct vcpu *v)
+{
+	if (v->started)
+		pthread_join(v->thread, NULL);
+	if (v->run != NULL)
+		munmap(v->run, v->run_bytes);
+	if (v->fd >= 0)
+		close(v->fd);
+	*v = (struct vcpu){.fd = -1};
+}
+
+int vcpu_set_pvh(struct vcpu *v, uint32_t entry, uint32_t info, struct mb_error *err)
+{
+	const struct kvm_segment code = {
+	    .limit = 0xffffffff, .selector = 0x8, .type = 11, .present = 1, .s = 1, .db = 1, .g = 1};
+	const struct kvm_segment data = {
+	    .limit = 0xffffffff, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
+	const struct kvm_segment task = {.limit = 0x67, .selector = 0x18, .type = 11, .present = 1};
+	const struct kvm_regs regs = {.rip = entry, .rbx = info, .rflags = 2};
+	struct kvm_sregs sregs;
+	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) != 0)
+		return error_set(err, -errno, "cannot read the state of vCPU %u: %s", v->id, strerror(errno));
+	sregs.cs = code;
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+	sregs.tr = task;
+	sregs.cr0 = 0x11; /* PE, ET */
+	sregs.cr4 = 0;
+	sregs.efer = 0;
+	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) != 0 || ioctl(v->fd, KVM_SET_REGS, &regs) != 0)
+		return error_set(err, -errno, "cannot set the state of vCPU %u: %s", v->id, strerror(errno));
+	return 0;
+}

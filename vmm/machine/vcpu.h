@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vcpu.h - one vCPU and its thread. Internal to machine/.
+ *
+ * A vCPU thread is in one of two places: parked (it waits for the machine to run), or between two looks at
+ * the machine's wish, which includes all time in the guest and in devices. machine_pause() changes the wish,
+ * kicks every vCPU and waits until all are parked.
+ */
+#ifndef VMM_MACHINE_VCPU_H
+#define VMM_MACHINE_VCPU_H
+
+#include "machine/machine.h"
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+struct vcpu {
+	struct machine *machine;
+	unsigned id;
+	int fd;
+	struct kvm_run *run;
+	size_t run_bytes;
+	pthread_t thread;
+	bool started; /* the thread exists */
+	bool parked;  /* protected by the machine's lock */
+};
+
+/* What the machine's vCPUs share; protected by lock. */
+struct vcpu_control {
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* of any of the below, and of vcpu.parked */
+	bool run;               /* the wish: vCPUs shall be in the guest */
+	bool quit;              /* threads shall end */
+	bool ended;             /* a vCPU has ended the VM: told once */
+};
+
+MB_MUST_CHECK int vcpu_create(struct machine *m, int kvm, int vm, unsigned id, struct vcpu *out,
+			      struct mb_error *err);
+void vcpu_destroy(struct vcpu *v);
+/* Points the vCPU at a PVH entry: 32-bit protected mode, flat segments, no paging, ebx = info. */
+MB_MUST_CHECK int vcpu_set_pvh(struct vcpu *v, uint32_t entry, uint32_t info, struct mb_error *err);
+MB_MUST_CHECK int vcpu_start(struct vcpu *v, struct mb_error *err);
+/* Makes it look at the machine's wish, wherever it is. Call with the lock held, after the wish changed. */
+void vcpu_kick(struct vcpu *v);
+/* Says where the vCPU is, for a message: rip, CPL, instruction bytes. On its own thread. */
+void vcpu_describe(struct vcpu *v, char *text, size_t size);
+
+/* machine.c: */
+struct vcpu_control *machine_control(struct machine *m);
+/* Tells the machine's owner that a vCPU ended the VM. */
+void machine_ended(struct machine *m, enum machine_end end, const char *text);
+/* cpuid.c: what the host supports, made into this vCPU's. */
+MB_MUST_CHECK int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, struct mb_error *err);
+/* cpuid.c: bits of guest physical addresses. */
+unsigned cpuid_address_bits(int kvm);
+unsigned machine_cpus(const struct machine *m);
+
+#endif

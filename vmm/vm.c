@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* vm.c - see vm.h. */
+#include "vm.h"
+
+#include "control/commands.h"
+#include "devices/exit_port.h"
+#include "devices/serial.h"
+#include "error.h"
+#include "log.h"
+#include "machine/elf.h"
+#include "machine/machine.h"
+#include "size.h"
+
+#include <errno.h>
+#include <platform.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HUGE_BYTES    (UINT64_C(2) << 20)
+#define GIANT_BYTES   (UINT64_C(1) << 30)
+#define BALLOON_SLOT  0 /* of the virtio-mmio transports */
+#define CMDLINE_EXTRA 128
+
+struct vm {
+	struct vm_config config;
+	struct loop *loop;
+	struct machine *machine;
+	struct mb_pool *pool;
+	struct mb_space *space;
+	struct mb_region regions[2];
+	unsigned region_count;
+	struct console console;
+	struct serial *serial;
+	struct exit_port *exit_port;
+	struct balloon *balloon;
+	struct qmp *qmp;
+	struct device_host host;
+	pthread_mutex_t lock; /* protects the rest */
+	enum vm_state state;
+	bool ending;
+	enum vm_reason reason;
+	int status;
+};
+
+const char *vm_name(const struct vm *vm)
+{
+	return vm->config.name;
+}
+
+const struct vm_config *vm_get_config(const struct vm *vm)
+{
+	return &vm->config;
+}
+
+struct mb_pool *vm_pool(struct vm *vm)
+{
+	return vm->pool;
+}
+
+struct mb_space *vm_space(struct vm *vm)
+{
+	return vm->space;
+}
+
+struct balloon *vm_balloon(struct vm *vm)
+{
+	return vm->balloon;
+}
+
+enum vm_state vm_get_state(const struct vm *vm)
+{
+	struct vm *v = (struct vm *)vm; /* the lock is no part of what is const */
+	pthread_mutex_lock(&v->lock);
+	enum vm_state state = v->state;
+	pthread_mutex_unlock(&v->lock);
+	return state;
+}
+
+int vm_exit_status(const struct vm *vm)
+{
+	return vm->status;
+}
+
+/* ---- its end ---------------------------------------------------------------------------------------- */
+
+void vm_end(struct vm *vm, enum vm_reason reason, int status)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->ending) {
+		vm->ending = true;
+		vm->reason = reason;
+		vm->status = status;
+		vm->state = reason == VM_GUEST_PANIC ? VM_CRASHED : VM_SHUTDOWN;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	loop_stop(vm->loop);
+}
+
+static void on_guest_exit(void *arg, uint8_t status)
+{
+	vm_end(arg, VM_GUEST_SHUTDOWN, status);
+}
+
+static void on_escape(void *arg)
+{
+	vm_end(arg, VM_HOST_UI, 0);
+}
+
+static void on_machine_end(void *arg, enum machine_end end, const char *text)
+{
+	log_at(LOG_ERROR, "%s", text);
+	vm_end(arg, end == MACHINE_END_CRASH ? VM_GUEST_PANIC : VM_GUEST_SHUTDOWN, 1);
+}
+
+static void on_balloon(void *arg, enum balloon_event event)
+{
+	struct vm *vm = arg;
+	if (vm->balloon != NULL)
+		commands_balloon_event(vm->qmp, vm, event);
+}
+
+/* ---- its making ------------------------------------------------------------------------------------- */
+
+/* RAM lies below the MMIO hole as far as it fits, the rest begins at 4 GiB. */
+static void lay_out(struct vm *vm)
+{
+	uint64_t low = vm->config.memory;
+	if (low > PLATFORM_HOLE_START)
+		low = PLATFORM_HOLE_START;
+	vm->regions[0] = (struct mb_region){0, low};
+	vm->region_count = 1;
+	if (vm->config.memory > low)
+		vm->regions[vm->region_count++] =
+		    (struct mb_region){PLATFORM_HOLE_END, vm->config.memory - low};
+}
+
+static int check_memory(struct vm *vm, struct mb_error *err)
+{
+	char most[SIZE_TEXT], wanted[SIZE_TEXT];
+	unsigned bits = machine_address_bits(vm->machine);
+	uint64_t limit = bits >= 63 ? UINT64_C(1) << 63 : UINT64_C(1) << bits;
+	const struct mb_region *last = &vm->regions[vm->region_count - 1];
+	if (last->size > limit || last->gpa > limit - last->size)
+		return error_set(
+		    err, -EFBIG,
+		    "--memory %s: guest physical addresses have %u bits on this host; at most %s fit",
+		    size_format(vm->config.memory, wanted), bits,
+		    size_format(limit - (PLATFORM_HOLE_END - PLATFORM_HOLE_START), most));
+	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (vm->config.memory > host)
+		log_at(LOG_WARN,
+		       "--memory %s is more than the host's %s: a guest that touches all of it will not get it",
+		       size_format(vm->config.memory, wanted), size_format(host, most));
+	return 0;
+}
+
+static int open_pool(struct vm *vm, struct mb_error *err)
+{
+	const struct vm_config *c = &vm->config;
+	struct mb_error warning = {0};
+	if (c->pool_path != NULL)
+		return mb_pool_attach(c->pool_path, &vm->pool, err);
+	uint64_t unit = c->backing == MB_BACKING_HUGETLB_1G ? GIANT_BYTES : HUGE_BYTES;
+	struct mb_pool_config config = {
+	    .backing = c->backing,
+	    .size = (c->memory + unit - 1) / unit * unit,
+	    .budget = c->budget,
+	    .memory_path = c->backing_path,
+	};
+	int rc = mb_pool_create_private(&config, &vm->pool, &warning, err);
+	if (rc == 0 && warning.text[0] != '\0')
+		log_at(LOG_WARN, "%s", warning.text);
+	return rc;
+}
+
+static int take_memory(struct vm *vm, struct mb_error *err)
+{
+	struct mb_space_config config = {
+	    .name = vm->config.name,
+	    .regions = vm->regions,
+	    .region_count = vm->region_count,
+	    .prealloc = vm->config.prealloc,
+	};
+	int rc = open_pool(vm, err);
+	if (rc == 0)
+		rc = mb_space_create(vm->pool, &config, &vm->space, err);
+	return rc == 0 ? machine_set_memory(vm->machine, vm->space, vm->regions, vm->region_count, err) : rc;
+}
+
+static int host_irqfd(void *machine, unsigned gsi, int *fd)
+{
+	return machine_irqfd(machine, gsi, fd);
+}
+
+static int host_ioeventfd(void *machine, uint64_t gpa, unsigned len, uint32_t value, int *fd)
+{
+	return machine_ioeventfd(machine, gpa, len, value, fd);
+}
+
+static int add_devices(struct vm *vm, struct mb_error *err)
+{
+	vm->host = (struct device_host){
+	    .bus = machine_bus(vm->machine),
+	    .mem = machine_mem(vm->machine),
+	    .loop = vm->loop,
+	    .irqfd = host_irqfd,
+	    .ioeventfd = host_ioeventfd,
+	    .machine = vm->machine,
+	};
+	struct serial_config serial = {
+	    .in = vm->console.in,
+	    .out = vm->console.out,
+	    .escape = vm->console.escape,
+	    .on_escape = on_escape,
+	    .arg = vm,
+	};
+	struct balloon_config balloon = {
+	    .index = BALLOON_SLOT,
+	    .space = vm->space,
+	    .maximum = vm->config.memory,
+	    .initial_target = vm->config.memory - vm->config.balloon,
+	    .deflate_on_oom = true,
+	    .on_event = on_balloon,
+	    .arg = vm,
+	};
+	int rc = exit_port_create(&vm->host, on_guest_exit, vm, &vm->exit_port);
+	if (rc == 0)
+		rc = serial_create(&vm->host, &serial, &vm->serial);
+	if (rc == 0)
+		rc = balloon_create(&vm->host, &balloon, &vm->balloon);
+	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
+}
+
+/* Loads the kernel and tells it where the devices are. */
+static int load(struct vm *vm, const struct elf *kernel, struct mb_error *err)
+{
+	const char *append = vm->config.append != NULL ? vm->config.append : "";
+	char cpus[32] = "";
+	size_t size = strlen(append) + CMDLINE_EXTRA;
+	char *cmdline = malloc(size);
+	if (cmdline == NULL)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (vm->config.cpus > 1)
+		snprintf(cpus, sizeof(cpus), " cpus=%u", vm->config.cpus);
+	snprintf(cmdline, size, "%s%svirtio_mmio.device=%d@%#x:%d%s", append, append[0] ? " " : "",
+		 PLATFORM_VIRTIO_STRIDE, PLATFORM_VIRTIO_BASE + BALLOON_SLOT * PLATFORM_VIRTIO_STRIDE,
+		 PLATFORM_VIRTIO_GSI + BALLOON_SLOT, cpus);
+	int rc = machine_load(vm->machine, kernel, cmdline, err);
+	free(cmdline);
+	return rc;
+}
+
+static int make(struct vm *vm, const struct elf *kernel, struct mb_error *err)
+{
+	struct machine_config machine = {.cpus = vm->config.cpus, .on_end = on_machine_end, .arg = vm};
+	lay_out(vm);
+	int rc = machine_create(&machine, &vm->machine, err);
+	if (rc == 0)
+		rc = check_memory(vm, err);
+	if (rc == 0 && vm->config.qmp_path != NULL)
+		rc = commands_create(vm->loop, vm, vm->config.qmp_path, &vm->qmp, err);
+	if (rc == 0)
+		rc = take_memory(vm, err);
+	if (rc == 0)
+		rc = console_open(vm->config.serial, vm->config.serial_path, &vm->console, err);
+	if (rc == 0 && vm->console.pty[0] != '\0')
+		log_at(LOG_INFO, "the serial port is at %s", vm->console.pty);
+	if (rc == 0)
+		rc = add_devices(vm, err);
+	return rc == 0 ? load(vm, kernel, err) : rc;
+}
+
+/* The reverse of make(), from wherever it came to. */
+static void unmake(struct vm *vm)
+{
+	if (vm->machine != NULL)
+		machine_pause(vm->machine);
+	balloon_destroy(vm->balloon);
+	vm->balloon = NULL;
+	serial_destroy(vm->serial);
+	exit_port_destroy(vm->exit_port);
+	console_close(&vm->console);
+	if (vm->qmp != NULL)
+		qmp_destroy(vm->qmp);
+	machine_destroy(vm->machine);
+	if (vm->space != NULL)
+		mb_space_destroy(vm->space);
+	if (vm->pool != NULL)
+		mb_pool_close(vm->pool);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+int vm_create(struct loop *loop, const struct vm_config *config, struct vm **out, struct mb_error *err)
+{
+	struct elf *kernel;
+	int rc = elf_open(config->kernel, &kernel, err);
+	if (rc != 0)
+		return rc;
+	struct vm *vm = calloc(1, sizeof(*vm));
+	if (vm == NULL) {
+		elf_close(kernel);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	vm->config = *config;
+	vm->loop = loop;
+	vm->console = (struct console){.in = -1, .out = -1, .keep = -1};
+	pthread_mutex_init(&vm->lock, NULL);
+	rc = make(vm, kernel, err);
+	elf_close(kernel);
+	if (rc != 0) {
+		unmake(vm);
+		return rc;
+	}
+	*out = vm;
+	return 0;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (vm == NULL)
+		return;
+	machine_pause(vm->machine);
+	if (vm->ending)
+		commands_shutdown_event(vm->qmp, vm->reason);
+	unmake(vm);
+}
+
+/* ---- run and pause ---------------------------------------------------------------------------------- */
+
+/* From one of two states to another; false: it was in neither, or is ending. */
+static bool change_state(struct vm *vm, enum vm_state from, enum vm_state to)
+{
+	pthread_mutex_lock(&vm->lock);
+	bool ok = vm->state == from && !vm->ending;
+	if (ok)
+		vm->state = to;
+	pthread_mutex_unlock(&vm->lock);
+	return ok;
+}
+
+int vm_start(struct vm *vm, struct mb_error *err)
+{
+	if (!change_state(vm, VM_PRELAUNCH, VM_RUNNING))
+		return error_set(err, -EINVAL, "the VM was started before");
+	return machine_start(vm->machine, err);
+}
+
+int vm_stop(struct vm *vm)
+{
+	if (change_state(vm, VM_RUNNING, VM_PAUSED)) {
+		machine_pause(vm->machine);
+		commands_run_event(vm->qmp, false);
+		return 0;
+	}
+	return vm_get_state(vm) == VM_PAUSED ? 0 : -EINVAL;
+}
+
+int vm_cont(struct vm *vm)
+{
+	if (change_state(vm, VM_PAUSED, VM_RUNNING)) {
+		machine_resume(vm->machine);
+		commands_run_event(vm->qmp, true);
+		return 0;
+	}
+	return vm_get_state(vm) == VM_RUNNING ? 0 : -EINVAL;
+}
