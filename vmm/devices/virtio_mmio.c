@@ -212,10 +212,11 @@ static void set_half(uint64_t *address, bool high, uint32_t value)
 /* Registers of the selected queue. */
 static void write_queue(struct virtio *v, uint64_t offset, uint32_t value)
 {
-	struct virtqueue_setup *setup = &v->setups[v->queue_sel];
+	struct virtqueue_setup *setup;
 
 	if (v->queue_sel >= v->ops->queues)
 		return;
+	setup = &v->setups[v->queue_sel];
 	if (offset == VIRTIO_MMIO_QUEUE_READY) {
 		write_queue_ready(v, v->queue_sel, value);
 		return;
