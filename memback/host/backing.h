@@ -69,8 +69,11 @@ int backing_check_room(const struct backing *b, uint64_t bytes, struct mb_error 
 int backing_populate(void *at, uint64_t len);
 /* One byte a 4 KiB page, bit 0 set: resident. From the kernel (mincore). */
 int backing_residency(const void *at, uint64_t len, unsigned char *vec);
-/* Whether the kernel says at once that all of [offset, offset + len) is not resident; false: look closer. */
-bool backing_no_data(const struct backing *b, uint64_t offset, uint64_t len);
+/*
+ * How many bytes from the start of [at, at + len), which is mapped from offset, the kernel can tell at once
+ * not to be resident; 0: look closer. Makes looking at terabytes of which little is touched cheap.
+ */
+uint64_t backing_skip(const struct backing *b, const void *at, uint64_t offset, uint64_t len);
 /* Resident bytes of [at, at + len), which is mapped from offset, from the kernel. */
 int backing_resident_range(const struct backing *b, const void *at, uint64_t offset, uint64_t len,
 			   uint64_t *bytes);

@@ -24,6 +24,8 @@ static int file_map(const struct backing *b, void *at, uint64_t offset, uint64_t
 				  host_size(len).text, strerror(rc));
 	if (b->huge_pages)
 		madvise(at, len, MADV_HUGEPAGE);
+	if (!b->blocks_exact) /* on a disk: reading ahead would fill holes with pages of zeros */
+		madvise(at, len, MADV_RANDOM);
 	return 0;
 }
 

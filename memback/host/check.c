@@ -82,6 +82,7 @@ struct stride {
 	uint64_t frame;
 	uint64_t holes;   /* bytes, of all strides so far */
 	uint64_t pending; /* bytes, of all strides so far */
+	uint64_t empty;   /* gpa up to which the kernel said at once that nothing is resident */
 	unsigned char vec[STRIDE >> BASE_SHIFT];
 };
 
@@ -171,7 +172,9 @@ static int check_stride(struct stride *s, const struct extent *x, uint64_t pos)
 
 	s->gpa = x->gpa + pos;
 	s->frame = x->frame + (pos >> BASE_SHIFT);
-	if (backing_no_data(&s->space->mem, offset, len))
+	if (s->gpa >= s->empty)
+		s->empty = s->gpa + backing_skip(&s->space->mem, space_at(s->space, s->gpa), offset, left);
+	if (s->gpa + len <= s->empty)
 		memset(s->vec, 0, len >> BASE_SHIFT);
 	else
 		rc = backing_residency(space_at(s->space, s->gpa), len, s->vec);

@@ -242,6 +242,15 @@ static void account(struct mb_space *space, const struct change *c, uint64_t len
 	space_publish(space);
 }
 
+/* After a failure: memory that went back already must not fail when it is touched. Counts still say holes. */
+static void restore(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	if (space->mem.ops->reserve)
+		(void)each_whole(space, gpa, len, reserve_run);
+	if (space->prealloc)
+		(void)each_whole(space, gpa, len, populate_run);
+}
+
 int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 {
 	struct change c;
@@ -256,9 +265,7 @@ int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 	split_ends(space, gpa, len);
 	rc = each_whole(space, gpa, len, give_back_run);
 	if (rc) {
-		/* Memory that went back already must not fail when it is touched; a page more or less. */
-		if (space->mem.ops->reserve)
-			(void)each_whole(space, gpa, len, reserve_run);
+		restore(space, gpa, len);
 		count_holes(space, gpa, len, false);
 		(void)set_holes_range(space, gpa, len, false);
 		return rc;
