@@ -242,7 +242,8 @@ int mbc_alloc(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned 
 }
 
 /* What the common path could not do. */
-static int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+static MBC_COLD int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n,
+			       struct mbc_got *got)
 {
 	int rc;
 
@@ -258,34 +259,73 @@ static int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	return mbc_alloc(f, s, level, n, got);
 }
 
-int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out)
+static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_get(f, slot);
 	struct mbc_got got;
-	uint64_t at;
 	int rc;
 
 	if (!s)
 		return -MBC_EBADF;
-	if ((unsigned)level >= MB_LEVELS)
+	if (level >= MB_LEVELS)
 		return -MBC_EINVAL;
-	at = mbc_load_relaxed(&s->at[level]);
-	if (at != MBC_NONE) {
-		mbc_a64 *word = mbc_word_at(f, level, at);
-		uint64_t v = mbc_load_relaxed(word);
-
-		while (v)
-			/* acquire: pairs with the free that set the bit */
-			if (mbc_cas_acquire(word, &v, v & (v - 1))) {
-				out->n = (at * MBC_WORD_BITS + mbc_lowest(v))
-					 << (MB_LEVEL_SHIFT * (unsigned)level);
-				return 0;
-			}
-	}
 	rc = alloc_slow(f, s, level, 1, &got);
 	if (!rc)
-		out->n = (got.W * MBC_WORD_BITS + mbc_lowest(got.mask)) << (MB_LEVEL_SHIFT * (unsigned)level);
+		out->n = (got.W * MBC_WORD_BITS + mbc_lowest(got.mask)) << (MB_LEVEL_SHIFT * level);
 	return rc;
+}
+
+/* The common path: a bit of the word that at[] names. */
+static MBC_INLINE int alloc_one(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
+{
+	uint64_t at, v;
+	mbc_a64 *word;
+
+	if (!mbc_slot_is_open(f, slot))
+		return alloc_one_slow(f, slot, level, out);
+	at = mbc_load_relaxed(&mbc_slot_at(f, slot.n)->at[level]);
+	if (at == MBC_NONE)
+		return alloc_one_slow(f, slot, level, out);
+	word = mbc_word_at(f, level, at);
+	v = mbc_load_relaxed(word);
+	while (v)
+		/* acquire: pairs with the free that set the bit */
+		if (mbc_cas_acquire(word, &v, v & (v - 1))) {
+			out->n = (at * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
+			return 0;
+		}
+	return alloc_one_slow(f, slot, level, out);
+}
+
+int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out)
+{
+	if (level == MB_BASE)
+		return alloc_one(f, slot, MB_BASE, out);
+	if ((unsigned)level >= MB_LEVELS)
+		return alloc_one_slow(f, slot, level, out);
+	return alloc_one(f, slot, level, out);
+}
+
+/* As many as there are in the word that at[] names, written out as they are found. */
+static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, mb_frame *out,
+			   unsigned count)
+{
+	unsigned shift = MB_LEVEL_SHIFT * level;
+	uint64_t at = mbc_load_relaxed(&s->at[level]), v, rest;
+	mbc_a64 *word;
+	unsigned n;
+
+	if (at == MBC_NONE)
+		return 0;
+	word = mbc_word_at(f, level, at);
+	v = mbc_load_relaxed(word);
+	do {
+		rest = v;
+		for (n = 0; rest && n < count; n++, rest &= rest - 1)
+			out[n].n = (at * MBC_WORD_BITS + mbc_lowest(rest)) << shift;
+		/* acquire: pairs with the frees that set the bits */
+	} while (n && !mbc_cas_acquire(word, &v, rest));
+	return n;
 }
 
 int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out, unsigned count)
@@ -298,18 +338,18 @@ int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level,
 	if ((unsigned)level >= MB_LEVELS || !count || count > INT32_MAX)
 		return -MBC_EINVAL;
 	while (done < count) {
+		unsigned n = batch_held(f, s, level, out + done, count - done);
 		struct mbc_got got;
-		uint64_t X;
+		int rc;
 
-		if (!from_held(f, s, level, count - done, &got)) {
-			int rc = alloc_slow(f, s, level, count - done, &got);
-
-			if (rc)
-				return done ? (int)done : rc;
-		}
-		X = got.W * MBC_WORD_BITS;
+		done += n;
+		if (n)
+			continue;
+		rc = alloc_slow(f, s, level, count - done, &got);
+		if (rc)
+			return done ? (int)done : rc;
 		for (uint64_t m = got.mask; m; m &= m - 1)
-			out[done++].n = (X + mbc_lowest(m)) << shift;
+			out[done++].n = (got.W * MBC_WORD_BITS + mbc_lowest(m)) << shift;
 	}
 	return (int)done;
 }

@@ -13,23 +13,29 @@
 #include "state.h"
 
 /* What a free has to do now and then: v is the word before, now the word after. */
-static void tail(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, uint64_t v, uint64_t now)
+static MBC_COLD void tail(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, uint64_t v,
+			  uint64_t now)
 {
-	/* our own line needs neither remembering nor merging; at level 2 at[] is a hint, and nobody's */
-	if (r.level != MB_GIANT && mbc_load_relaxed(&s->at[r.level]) / MBC_LINE_WORDS == r.L)
-		return;
-	r = mbc_pin(f, s, r.level, r.L);
+	struct mbc_ref r = mbc_pin(f, s, level, L);
+
 	if (!r.block)
 		return;
-	if (r.level == MB_GIANT) {
+	if (level == MB_GIANT) {
 		if (v == 0)
-			mbc_remember(f, s, r.level, r.L);
+			mbc_remember(f, s, level, L);
 	} else if (!(now == MBC_FULL && mbc_line_is_full(f, r) && mbc_merge(f, s, r))) {
 		/* seq, after the CAS: fact 5 of line.h */
 		if (v == 0 && !mbc_has(&r.block->held, r.bit))
-			mbc_remember(f, s, r.level, r.L);
+			mbc_remember(f, s, level, L);
 	}
 	mbc_unpin(f, s);
+}
+
+/* Is a look at the line due? Our own needs none; at level 2 at[] is a hint, and the line nobody's. */
+static inline bool tail_is_due(const struct mbc_slot *s, unsigned level, uint64_t L, uint64_t v, uint64_t now)
+{
+	return (v == 0 || now == MBC_FULL) &&
+	       (level == MB_GIANT || mbc_load_relaxed(&s->at[level]) / MBC_LINE_WORDS != L);
 }
 
 void mbc_free_own_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask)
@@ -40,7 +46,8 @@ void mbc_free_own_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, 
 
 	while (!mbc_cas_seq(word, &v, v | mask))
 		;
-	tail(f, s, r, v, v | mask);
+	if (tail_is_due(s, level, r.L, v, v | mask))
+		tail(f, s, level, r.L, v, v | mask);
 	mbc_settle_free(f, s, level, W);
 }
 
@@ -49,13 +56,35 @@ void mbc_free_own(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 	mbc_free_own_mask(f, s, level, X / MBC_WORD_BITS, mbc_bit(X));
 }
 
-/* A frame whose line is not plain, or that looks wrong: find out what it is. */
-static int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X)
+/* Is a frame of a level above the base split, so that it is not one that was allocated whole? */
+static inline bool child_is_split(const struct mb_frames *f, unsigned level, uint64_t X)
 {
+	uint64_t begun;
+	bool split;
+
+	do {
+		begun = mbc_look_begin(f);
+		split = mbc_is_split(mbc_ref_get(f, level - 1, X));
+	} while (mbc_look_again(f, begun));
+	return split;
+}
+
+/* A frame whose line is not plain, or that looks wrong: find out what it is. */
+static MBC_COLD int free_odd(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t frame)
+{
+	struct mbc_slot *s = mbc_slot_get(f, slot);
+	uint64_t X;
 	int rc;
 
+	if (!s)
+		return -MBC_EBADF;
+	if (level >= MB_LEVELS || frame & (mb_level_frames((enum mb_level)level) - 1))
+		return -MBC_EINVAL;
+	if (frame >= f->capacity)
+		return -MBC_ERANGE;
 	if (level < f->lowest)
 		return -MBC_EPERM;
+	X = frame >> (MB_LEVEL_SHIFT * level);
 	rc = mbc_check_used(f, level, X);
 	if (rc)
 		return rc;
@@ -65,17 +94,39 @@ static int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned level, uin
 	return 0;
 }
 
-/* Frees the frames of a mask in word W of a level; all of them or none (then: why not). */
-static inline int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask)
+/* What follows a free now and then; a function of its own, so that the common path needs no stack. */
+static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t v,
+			       uint64_t now)
 {
-	struct mbc_ref r = mbc_ref_get(f, level, W / MBC_LINE_WORDS);
-	mbc_a64 *word;
-	uint64_t v;
+	uint64_t L = W / MBC_LINE_WORDS;
 
+	if (tail_is_due(s, level, L, v, now))
+		tail(f, s, level, L, v, now);
+	mbc_settle_free(f, s, level, W);
+	return 0;
+}
+
+/*
+ * The common path: frees the frames of a mask in word W of a level, all of them or none. -EAGAIN: their line is
+ * not plain; -EALREADY: one of them is free.
+ */
+static MBC_INLINE int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W,
+				uint64_t mask, bool in_band)
+{
+	uint64_t L = W / MBC_LINE_WORDS, b = mbc_block_of(L), v;
+	unsigned i = (unsigned)(L - b * MBC_BLOCK_LINES);
+	struct mbc_block *block;
+	mbc_a64 *word;
+
+	if (in_band)
+		block = mbc_block_at(f, level, b);
+	else
+		block = (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
 	/* relaxed: the frame is the caller's, so its line is split since before the caller got it */
-	if (!r.block || !(mbc_load_relaxed(&r.block->split) & ~mbc_load_relaxed(&r.block->special) & r.bit))
+	if ((in_band && !block) ||
+	    !((mbc_load_relaxed(&block->split) & ~mbc_load_relaxed(&block->special)) >> i & 1))
 		return -MBC_EAGAIN;
-	word = &r.line->word[W % MBC_LINE_WORDS];
+	word = &block->line[i].word[W % MBC_LINE_WORDS];
 	v = mbc_load_relaxed(word);
 	do {
 		if (v & mask)
@@ -83,66 +134,69 @@ static inline int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned le
 		/* seq: publishes what was done in the frame, and comes before the looks at `held` and `special`
 		 */
 	} while (!mbc_cas_seq(word, &v, v | mask));
-	if (v == 0 || (v | mask) == MBC_FULL)
-		tail(f, s, r, v, v | mask);
 	/* seq: either whoever drains sees our bit, or we see that it drains */
-	if (mbc_load_seq(&r.block->special) & r.bit)
-		mbc_settle_free(f, s, level, W);
+	if ((mbc_load_seq(&block->special) >> i & 1) || tail_is_due(s, level, L, v, v | mask))
+		return free_after(f, s, level, W, v, v | mask);
 	return 0;
 }
 
-/* Is a frame of a level above the base split, so that it is not one that was allocated whole? */
-static inline bool child_is_split(const struct mb_frames *f, unsigned level, uint64_t X)
+/* A base frame in band, where the block has to be looked up. */
+static __attribute__((noinline)) int free_in_band(struct mb_frames *f, mb_slot slot, uint64_t X)
 {
-	uint64_t begun;
-	bool split;
+	if (!mbc_slot_is_open(f, slot) || X >= f->capacity ||
+	    free_mask(f, mbc_slot_at(f, slot.n), MB_BASE, X / MBC_WORD_BITS, mbc_bit(X), true))
+		return free_odd(f, slot, MB_BASE, X);
+	return 0;
+}
 
-	if (level == 0)
-		return false;
-	do {
-		begun = mbc_look_begin(f);
-		split = mbc_is_split(mbc_ref_get(f, level - 1, X));
-	} while (mbc_look_again(f, begun));
-	return split;
+/* A base frame out of band. */
+static MBC_INLINE int free_base(struct mb_frames *f, mb_slot slot, uint64_t X)
+{
+	struct mbc_slot *s = mbc_slot_at(f, slot.n);
+
+	if (f->lowest | f->in_band)
+		return f->lowest ? free_odd(f, slot, MB_BASE, X) : free_in_band(f, slot, X);
+	if (!mbc_slot_is_open(f, slot) || X >= f->capacity)
+		return free_odd(f, slot, MB_BASE, X);
+	if (free_mask(f, s, MB_BASE, X / MBC_WORD_BITS, mbc_bit(X), false))
+		return free_odd(f, slot, MB_BASE, X);
+	return 0;
+}
+
+static __attribute__((noinline)) int free_large(struct mb_frames *f, mb_slot slot, unsigned level,
+						uint64_t frame)
+{
+	uint64_t X = frame >> (MB_LEVEL_SHIFT * level);
+
+	if (!mbc_slot_is_open(f, slot) || X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity ||
+	    child_is_split(f, level, X) ||
+	    free_mask(f, mbc_slot_at(f, slot.n), level, X / MBC_WORD_BITS, mbc_bit(X), false))
+		return free_odd(f, slot, level, frame);
+	return 0;
 }
 
 int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame)
 {
-	struct mbc_slot *s = mbc_slot_get(f, slot);
-	unsigned shift = MB_LEVEL_SHIFT * (unsigned)level;
-	uint64_t X;
-	int rc;
-
-	if (!s)
-		return -MBC_EBADF;
+	if (level == MB_BASE)
+		return free_base(f, slot, frame.n);
 	if ((unsigned)level >= MB_LEVELS)
-		return -MBC_EINVAL;
-	X = frame.n >> shift;
-	if (X << shift != frame.n)
-		return -MBC_EINVAL;
-	if (frame.n >= f->capacity)
-		return -MBC_ERANGE;
-	if ((unsigned)level < f->lowest || child_is_split(f, level, X))
-		return free_odd(f, s, level, X);
-	rc = free_mask(f, s, level, X / MBC_WORD_BITS, mbc_bit(X));
-	return rc == -MBC_EAGAIN ? free_odd(f, s, level, X) : rc;
+		return free_odd(f, slot, level, frame.n);
+	return free_large(f, slot, level, frame.n);
 }
 
-/* How many of the frames follow one another upwards in the word of the first; *mask: their bits. */
-static unsigned gather(const struct mb_frames *f, unsigned level, const mb_frame *frames, unsigned count,
-		       uint64_t *mask)
+/* How many base frames follow one another upwards in the word of the first; *mask: their bits. */
+static MBC_INLINE unsigned gather(const mb_frame *frames, unsigned count, uint64_t *mask)
 {
-	unsigned shift = MB_LEVEL_SHIFT * level, n = 0;
-	uint64_t low = (UINT64_C(1) << shift) - 1;
-	uint64_t W = frames[0].n >> shift >> 6, m = 0;
+	uint64_t first = frames[0].n & ~(uint64_t)(MBC_WORD_BITS - 1), m = 0;
+	unsigned n = 0;
 
 	while (n < count) {
-		uint64_t x = frames[n].n;
-		uint64_t bit = mbc_bit(x >> shift);
+		uint64_t x = frames[n].n - first;
 
-		if (x >> shift >> 6 != W || (x & low) || bit <= m || x >= f->capacity)
+		/* not in this word, or not upwards: twice the same must not become one bit */
+		if (x >= MBC_WORD_BITS || m >> x)
 			break;
-		m |= bit;
+		m |= UINT64_C(1) << x;
 		n++;
 	}
 	*mask = m;
@@ -153,6 +207,7 @@ int mb_frame_free_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, 
 			unsigned count)
 {
 	struct mbc_slot *s = mbc_slot_get(f, slot);
+	bool groups = level == MB_BASE && f->lowest == MB_BASE;
 	unsigned done = 0;
 
 	if (!s)
@@ -160,13 +215,12 @@ int mb_frame_free_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, 
 	if ((unsigned)level >= MB_LEVELS || !count || count > INT32_MAX)
 		return -MBC_EINVAL;
 	while (done < count) {
-		uint64_t mask, W = frames[done].n >> (MB_LEVEL_SHIFT * (unsigned)level) >> 6;
-		unsigned n = level == f->lowest && level == MB_BASE
-				 ? gather(f, level, frames + done, count - done, &mask)
-				 : 0;
+		uint64_t mask, first = frames[done].n;
+		unsigned n = groups ? gather(frames + done, count - done, &mask) : 0;
 		int rc;
 
-		if (n > 1 && free_mask(f, s, level, W, mask) == 0) {
+		if (n > 1 && first < f->capacity && f->capacity - first > frames[done + n - 1].n - first &&
+		    free_mask(f, s, MB_BASE, first / MBC_WORD_BITS, mask, f->in_band) == 0) {
 			done += n;
 			continue;
 		}

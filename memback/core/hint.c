@@ -52,7 +52,7 @@ void mbc_part_set(struct mb_frames *f, struct mbc_ref r)
 {
 	if (!mbc_has(&r.block->part, r.bit))
 		mbc_or_seq(&r.block->part, r.bit);
-	tree_set(f, r.level, r.L / MBC_BLOCK_LINES);
+	tree_set(f, r.level, mbc_block_of(r.L));
 }
 
 bool mbc_part_clear(struct mb_frames *f, struct mbc_ref r)
@@ -63,7 +63,7 @@ bool mbc_part_clear(struct mb_frames *f, struct mbc_ref r)
 		return false;
 	old = mbc_and_seq(&r.block->part, ~r.bit);
 	if ((old & ~r.bit) == 0)
-		tree_clear(f, r.level, r.L / MBC_BLOCK_LINES);
+		tree_clear(f, r.level, mbc_block_of(r.L));
 	return (old & r.bit) != 0;
 }
 

@@ -10,7 +10,7 @@
 
 int mbc_block_enter(struct mb_frames *f, struct mbc_slot *s, uint64_t L, uint64_t home)
 {
-	uint64_t b = L / MBC_BLOCK_LINES;
+	uint64_t b = mbc_block_of(L);
 	uint32_t none = 0;
 	struct mbc_block *block;
 	struct mbc_ref r = mbc_pin(f, s, MB_BASE, L);
@@ -35,7 +35,7 @@ static void vanish_undo(struct mb_frames *f, struct mbc_ref r, unsigned n, uint3
 {
 	for (unsigned w = 0; w < n; w++)
 		mbc_or_seq(&r.line->word[w], MBC_FULL & ~mbc_home_mask(f, r, w));
-	mbc_store32_release(mbc_dir(f, r.L / MBC_BLOCK_LINES), home);
+	mbc_store32_release(mbc_dir(f, mbc_block_of(r.L)), home);
 }
 
 static bool guarded(const struct mb_frames *f, const struct mbc_slot *s, uint64_t b)
@@ -62,7 +62,7 @@ static bool vanish_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref 
 	}
 	if (w == MBC_LINE_WORDS && mbc_load_seq(&r.block->split) == r.bit &&
 	    mbc_load_seq(&r.block->held) == r.bit && mbc_load_seq(&r.block->ragged) == 0 &&
-	    !guarded(f, s, r.L / MBC_BLOCK_LINES) && !mbc_point(MBC_POINT_VANISH_DONE))
+	    !guarded(f, s, mbc_block_of(r.L)) && !mbc_point(MBC_POINT_VANISH_DONE))
 		return true;
 	vanish_undo(f, r, w, home);
 	return false;
@@ -70,7 +70,7 @@ static bool vanish_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref 
 
 bool mbc_block_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
-	uint64_t b = r.L / MBC_BLOCK_LINES;
+	uint64_t b = mbc_block_of(r.L);
 	uint32_t home = (uint32_t)(((uintptr_t)r.block - (uintptr_t)f) >> f->base_shift), was = home;
 	bool done;
 

@@ -153,8 +153,9 @@ struct mb_frames {
 	uint64_t capacity; /* base frames */
 	uint32_t slots;
 	uint32_t flags;
-	uint32_t lowest;  /* the lowest level that is handed out */
-	uint32_t in_band; /* 1: level-0 blocks are found through the directory */
+	uint32_t lowest; /* the lowest level that is handed out */
+	uint32_t
+	    in_band; /* blocks of the levels below this one are found through the directory: 0, or 1 in band */
 	uint64_t off_slots;
 	uint64_t off_block[MB_LEVELS]; /* [0]: out of band only */
 	/* the rest is constant too */
@@ -250,21 +251,27 @@ static inline struct mbc_slot *mbc_slot_at(const struct mb_frames *f, uint32_t n
 	return (struct mbc_slot *)mbc_at(f, f->off_slots + (uint64_t)n * sizeof(struct mbc_slot));
 }
 
+/* Is it the number of a slot that is open? */
+static inline bool mbc_slot_is_open(const struct mb_frames *f, mb_slot slot)
+{
+	/* relaxed: the slot belongs to the calling thread */
+	return slot.n < f->slots && mbc_load32_relaxed(&mbc_slot_at(f, slot.n)->state) == MBC_SLOT_OPEN;
+}
+
 /* The slot, or NULL: not a slot, or not open. */
 static inline struct mbc_slot *mbc_slot_get(const struct mb_frames *f, mb_slot slot)
 {
-	struct mbc_slot *s;
-
-	if (slot.n >= f->slots)
-		return NULL;
-	s = mbc_slot_at(f, slot.n);
-	/* relaxed: the slot belongs to the calling thread */
-	return mbc_load32_relaxed(&s->state) == MBC_SLOT_OPEN ? s : NULL;
+	return mbc_slot_is_open(f, slot) ? mbc_slot_at(f, slot.n) : NULL;
 }
 
 static inline mbc_a32 *mbc_dir(const struct mb_frames *f, uint64_t b)
 {
 	return (mbc_a32 *)mbc_at(f, f->off_directory + b * sizeof(mbc_a32));
+}
+
+static inline bool mbc_by_directory(const struct mb_frames *f, unsigned level)
+{
+	return level == MB_BASE && f->in_band;
 }
 
 /*
@@ -273,7 +280,7 @@ static inline mbc_a32 *mbc_dir(const struct mb_frames *f, uint64_t b)
  */
 static inline struct mbc_block *mbc_block_at(const struct mb_frames *f, unsigned level, uint64_t b)
 {
-	if (f->in_band && level == 0) {
+	if (mbc_by_directory(f, level)) {
 		/* acquire: pairs with the release in mbc_block_make(), the block is zeroed before it is seen */
 		uint32_t e = mbc_load32_acquire(mbc_dir(f, b));
 
@@ -282,6 +289,12 @@ static inline struct mbc_block *mbc_block_at(const struct mb_frames *f, unsigned
 		return (struct mbc_block *)mbc_at(f, (uint64_t)e << f->base_shift);
 	}
 	return (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
+}
+
+/* The block of a line. There are less than 2^32 lines: dividing 32 bits costs one multiplication. */
+static inline uint64_t mbc_block_of(uint64_t L)
+{
+	return (uint32_t)L / MBC_BLOCK_LINES;
 }
 
 /* A line and the block that it lies in. */
@@ -295,7 +308,7 @@ struct mbc_ref {
 
 static inline struct mbc_ref mbc_ref_at(struct mbc_block *block, unsigned level, uint64_t L)
 {
-	unsigned i = (unsigned)(L % MBC_BLOCK_LINES);
+	unsigned i = (unsigned)(L - mbc_block_of(L) * MBC_BLOCK_LINES);
 
 	return (struct mbc_ref){block, &block->line[i], UINT64_C(1) << i, L, level};
 }
@@ -303,20 +316,24 @@ static inline struct mbc_ref mbc_ref_at(struct mbc_block *block, unsigned level,
 /* As mbc_block_at(): block is NULL where there is none. */
 static inline struct mbc_ref mbc_ref_get(const struct mb_frames *f, unsigned level, uint64_t L)
 {
-	struct mbc_block *block = mbc_block_at(f, level, L / MBC_BLOCK_LINES);
+	struct mbc_block *block = mbc_block_at(f, level, mbc_block_of(L));
 
-	if (f->in_band && level == 0 && !block)
+	if (mbc_by_directory(f, level) && !block)
 		return (struct mbc_ref){NULL, NULL, 0, L, level};
 	return mbc_ref_at(block, level, L);
 }
 
-/* Word W of a level whose line exists. */
+/* Word W of a level whose line exists. A block's header shifts all words behind it by 128 bytes. */
 static inline mbc_a64 *mbc_word_at(const struct mb_frames *f, unsigned level, uint64_t W)
 {
-	uint64_t L = W / MBC_LINE_WORDS;
-	struct mbc_block *block = mbc_block_at(f, level, L / MBC_BLOCK_LINES);
+	uint64_t b = mbc_block_of(W / MBC_LINE_WORDS);
+	uint64_t start = (uint64_t)(uintptr_t)f + f->off_block[level];
 
-	return &block->line[L % MBC_BLOCK_LINES].word[W % MBC_LINE_WORDS];
+	if (mbc_by_directory(f, level))
+		start = (uint64_t)(uintptr_t)mbc_block_at(f, level, b) - b * MBC_PAGE;
+	return (mbc_a64 *)(uintptr_t)(start + sizeof(struct mbc_block) -
+				      MBC_BLOCK_LINES * sizeof(struct mbc_line) + W * sizeof(mbc_a64) +
+				      b * (MBC_PAGE - MBC_BLOCK_LINES * sizeof(struct mbc_line)));
 }
 
 /* The word of the online or drain masks of levels 1 and 2. */
@@ -364,6 +381,9 @@ static inline uint64_t mbc_bit(uint64_t X)
 {
 	return UINT64_C(1) << (X % MBC_WORD_BITS);
 }
+
+#define MBC_COLD   __attribute__((noinline))
+#define MBC_INLINE inline __attribute__((always_inline))
 
 static inline void mbc_pause(void)
 {

@@ -16,7 +16,7 @@ struct mbc_ref mbc_pin(struct mb_frames *f, struct mbc_slot *s, unsigned level, 
 	if (!f->in_band || level != 0)
 		return mbc_ref_get(f, level, L);
 	/* seq: the guard is seen before the directory is read; pairs with mbc_block_vanish() */
-	mbc_swap32_seq(&s->guard, (uint32_t)(L / MBC_BLOCK_LINES) + 1);
+	mbc_swap32_seq(&s->guard, (uint32_t)(mbc_block_of(L)) + 1);
 	r = mbc_ref_get(f, level, L);
 	if (!r.block)
 		mbc_unpin(f, s);

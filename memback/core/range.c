@@ -188,7 +188,9 @@ static bool overlaps(struct mb_frames *f, struct mbc_piece p, unsigned *edges, u
 	struct mbc_ref r;
 
 	if (p.level == MB_GIANT) {
-		for (uint64_t m = p.mask; m; m &= m - 1)
+		uint64_t m = p.mask & mbc_load_seq(mbc_online_at(f, MB_GIANT, p.W));
+
+		for (; m; m &= m - 1)
 			mbc_giant_tidy(f, p.W * MBC_WORD_BITS + mbc_lowest(m));
 		return mbc_has(mbc_online_at(f, MB_GIANT, p.W), p.mask);
 	}
