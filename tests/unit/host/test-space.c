@@ -439,7 +439,6 @@ static void picture_adds_up(void **state)
 			assert_int_equal(p.len, 14 * MiB);
 			assert_int_equal(p.inflated, HUGE_2M + PAGE);
 			assert_int_equal(p.split, HUGE_2M);
-			print_error("%s %lx: %lx\n", place_name(place), steps[i], p.resident);
 			assert_int_equal(p.resident, s.owner.pending ? 8 * MiB : 8 * MiB - PAGE);
 			if (place != ON_DISK)
 				assert_int_equal(s.resident, p.resident);
