@@ -3,6 +3,8 @@
 """Guests are launched and end: exit status, CPUs, memory, backings, the serial port's ways."""
 import os
 import re
+import signal
+import termios
 
 import vmtest
 from vmtest import MIB, Vmm, case, check, equal, matches, path, run
@@ -84,11 +86,27 @@ def serial_takes_input():
 
 @case
 def escape_ends_the_vm():
-    vm = Vmm("hello", append="echo")
-    vm.line(r"cpu 0 is up")
-    vm.type("\x01x")
-    vm.wait()
-    check("goodbye" not in vm.stdout, "the guest ended by itself")
+    """Typed on a terminal, which is raw meanwhile and as before afterwards."""
+    ours, theirs = os.openpty()
+    try:
+        before = termios.tcgetattr(theirs)
+        vm = Vmm("hello", append="echo", stdin=theirs)
+        vm.line(r"cpu 0 is up")
+        check(termios.tcgetattr(theirs) != before, "the terminal is not raw")
+        os.write(ours, b"\x01\x01\r")  # the escape itself, once
+        vm.line(r"you said '\x01'")
+        os.write(ours, b"\x01x")
+        vm.wait()
+        check("goodbye" not in vm.stdout, "the guest ended by itself")
+        equal(termios.tcgetattr(theirs), before, "the terminal")
+        vm = Vmm("hello", append="echo", stdin=theirs)
+        vm.line(r"cpu 0 is up")
+        os.kill(vm.pid, signal.SIGTERM)
+        vm.wait()
+        equal(termios.tcgetattr(theirs), before, "the terminal after a signal")
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 @case

@@ -70,7 +70,7 @@ def frame_numbers_run_out():
 def names_are_unique():
     pool = Pool("256M")
     first = idle(pool, name="same")
-    refused("same", pool, name="same", qmp=None)
+    refused("same", pool, name="same", qmp=vmtest.path("other"))
     end(first)
     pool.destroy()
 

@@ -159,6 +159,14 @@ def left_behind():
     return "left behind: socket " + sockets[0] if sockets else None
 
 
+def where(e):
+    """An exception as the lines of the test that led to it, and what it says."""
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename != __file__] or \
+        traceback.extract_tb(e.__traceback__)
+    name = "" if isinstance(e, Failure) else type(e).__name__ + ": "
+    return "".join("line %d, %s: " % (f.lineno, f.line) for f in frames[:1]) + "\n   %s%s\n" % (name, e)
+
+
 def run_case(fn):
     """True, False, or None for a case that was skipped."""
     begin = time.monotonic()
@@ -173,7 +181,7 @@ def run_case(fn):
         except Skip as e:
             result, text = None, str(e)
         except Exception as e:
-            result, text = False, "".join(traceback.format_exception(e))
+            result, text = False, where(e)
             for process in Process.running:
                 text += process.diagnosis()
         finally:
@@ -181,8 +189,8 @@ def run_case(fn):
             for process in list(Process.running):
                 process.kill()
     word = {True: "ok", False: "FAILED", None: "skipped"}[result]
-    print("%-8s %s (%.1f s)%s" % (word, fn.__name__, time.monotonic() - begin,
-                                  ": " + text.rstrip() if text else ""), flush=True)
+    text = ": " + text.rstrip() if text else ""
+    print("%-8s %s (%.1f s)%s" % (word, fn.__name__, time.monotonic() - begin, text), flush=True)
     return result
 
 
@@ -229,10 +237,10 @@ class Process:
 
     running = []
 
-    def __init__(self, command, env=None):
+    def __init__(self, command, stdin=subprocess.PIPE):
         self.command = command
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, preexec_fn=die_with_parent, env=env)
+        self.process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        preexec_fn=die_with_parent)
         self.pid = self.process.pid
         self.changed = threading.Condition()
         self.text = {"stdout": "", "stderr": ""}
@@ -302,7 +310,8 @@ class Process:
             Process.running.remove(self)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             try:
-                stream.close()
+                if stream:
+                    stream.close()
             except OSError:
                 pass
 
@@ -349,7 +358,7 @@ class Vmm(Process):
 
     count = 0
 
-    def __init__(self, kernel="hello", append="", **options):
+    def __init__(self, kernel="hello", append="", stdin=subprocess.PIPE, **options):
         Vmm.count += 1
         self.name = options.setdefault("name", "vm%d" % Vmm.count)
         self.socket = options.setdefault("qmp", path(self.name + ".sock"))
@@ -358,7 +367,7 @@ class Vmm(Process):
         options["kernel"] = kernel if "/" in kernel else guest(kernel)
         if append:
             options["append"] = append
-        super().__init__([VMM] + vmm_options(options))
+        super().__init__([VMM] + vmm_options(options), stdin)
 
     def qmp(self):
         """A client that has negotiated."""
