@@ -659,7 +659,14 @@ static void test_statistics_of_a_liar(void **state)
 	assert_false(rig_used(&f->stats, &id, &len));
 	balloon_get_stats(f->b, &got);
 	assert_true(got.known[0] && got.known[1] && !got.known[2]);
-	/* It is void after a reset. */
+	/* It is void when its queue is stopped, and after a reset. */
+	rig_set(&f->r, VIRTIO_MMIO_QUEUE_SEL, 2);
+	rig_set(&f->r, VIRTIO_MMIO_QUEUE_READY, 0);
+	rig_queue_init(&f->r, &f->stats, 2, QSIZE);
+	assert_int_equal(rig_queue_start(&f->stats), 1);
+	balloon_set_stats_interval(f->b, 1);
+	rig_turns(&f->r, 16);
+	assert_false(rig_used(&f->stats, &id, &len));
 	bring_up(f, STATS);
 	balloon_set_stats_interval(f->b, 1);
 	rig_turns(&f->r, 16);
