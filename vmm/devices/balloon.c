@@ -63,6 +63,7 @@ struct balloon {
 
 	/* The loop's thread only. */
 	uint64_t target;         /* bytes */
+	bool awaited;            /* the target was not reached since it was set */
 	unsigned stats_interval; /* seconds */
 	bool waits;
 	uint64_t out_told; /* pages out at the last BALLOON_CHANGED */
@@ -182,14 +183,28 @@ static void on_changed_timer(void *arg)
 	tell(b, BALLOON_CHANGED);
 }
 
-/* At once if the last one is long ago, else when it is: so the last change is always told. */
+/* Once for each target that is set, so a guest cannot make us say it often. */
+static bool has_arrived(struct balloon *b)
+{
+	uint64_t out = balloon_pages_out(&b->pages) << BALLOON_PAGE_SHIFT;
+
+	if (!b->awaited || b->config.maximum - out != b->target)
+		return false;
+	b->awaited = false;
+	return true;
+}
+
+/*
+ * At once if the last one is long ago or this is what control waits for, else when the last one is long ago:
+ * so the last change is always told.
+ */
 static void report_change(struct balloon *b)
 {
 	uint64_t since = balloon_now_ns() - b->told_at;
 
 	if (balloon_pages_out(&b->pages) == b->out_told)
 		return;
-	if (!b->told_at || since >= CHANGED_PERIOD)
+	if (has_arrived(b) || !b->told_at || since >= CHANGED_PERIOD)
 		on_changed_timer(b);
 	else
 		loop_arm_timer(b->changed, CHANGED_PERIOD - since);
@@ -304,6 +319,7 @@ int balloon_set_target(struct balloon *b, uint64_t bytes)
 	num_pages = htole32((uint32_t)pages);
 	virtio_lock(b->v);
 	b->target = b->config.maximum - (pages << BALLOON_PAGE_SHIFT);
+	b->awaited = true;
 	if (b->space.num_pages != num_pages) {
 		b->space.num_pages = num_pages;
 		virtio_config_changed(b->v);

@@ -14,7 +14,9 @@
 struct balloon;
 
 enum balloon_event {
-	BALLOON_CHANGED, /* actual has changed (already rate-limited to one in 100 ms, last one never lost) */
+	/* actual has changed: one in 100 ms, and the last one is never lost. In between only when the target is
+	 * reached, once for each target that is set. */
+	BALLOON_CHANGED,
 	BALLOON_WAITS,   /* a deflation is held back: the budget lacks bytes */
 	BALLOON_GOES_ON, /* it got them */
 };

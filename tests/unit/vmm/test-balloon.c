@@ -709,6 +709,22 @@ static void test_changes_are_told(void **state)
 	assert_true(rig_until(&f->r, told, &w));
 }
 
+static void test_a_reached_target_is_told_at_once(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(balloon_set_target(f->b, MAXIMUM - 20 * PAGE), 0);
+	for (uint32_t i = 0; i < 20; i++)
+		send_run(&f->inflate, (uint32_t)RIG_PAGES + i, 1);
+	assert_int_equal(f->actual, MAXIMUM - 20 * PAGE);
+	/* A guest that goes to and fro is not told of each time. */
+	for (uint32_t i = 0; i < 200; i++) {
+		send_run(&f->deflate, RIG_PAGES, 1);
+		send_run(&f->inflate, RIG_PAGES, 1);
+	}
+	assert_true(f->events[BALLOON_CHANGED] < 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -734,6 +750,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_broken_then_reset, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_statistics, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_statistics_of_a_liar, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_reached_target_is_told_at_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_changes_are_told, setup, teardown),
 	};
 
