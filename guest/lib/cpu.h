@@ -9,7 +9,7 @@
 
 /* Calls an assembler function of start.S at CPL0 with two arguments. Costs microseconds on some hosts. */
 typedef void cpl0_fn(void);
-cpl0_fn cpl0_rdmsr, cpl0_wrmsr, cpl0_write_cr3, cpl0_wait, cpl0_hang, cpl0_ud2, cpl0_triple_fault;
+cpl0_fn cpl0_rdmsr, cpl0_wrmsr, cpl0_write_cr3, cpl0_wait, cpl0_hang, cpl0_ud2, cpl0_rare, cpl0_triple_fault;
 
 static inline uint64_t cpu_call0(cpl0_fn *fn, uint64_t a, uint64_t b)
 {

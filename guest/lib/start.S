@@ -235,7 +235,8 @@ upcall:
 
 /* ---- functions for cpu_call0: arguments in %rdi, %rsi; result in %rax; they keep all but %rcx, %rdx ---- */
 
-	.globl	cpl0_rdmsr, cpl0_wrmsr, cpl0_write_cr3, cpl0_wait, cpl0_hang, cpl0_ud2, cpl0_triple_fault
+	.globl	cpl0_rdmsr, cpl0_wrmsr, cpl0_write_cr3, cpl0_wait, cpl0_hang, cpl0_ud2, cpl0_rare
+	.globl	cpl0_triple_fault
 cpl0_rdmsr:
 	movl	%edi, %ecx
 	rdmsr
@@ -271,6 +272,11 @@ cpl0_hang:
 
 cpl0_ud2:
 	ud2
+
+cpl0_rare:
+	popcnt	%rax, %rax
+	fwait
+	ret
 
 cpl0_triple_fault:
 	lidt	no_idtr

@@ -36,12 +36,23 @@ void trap_init(void)
 	}
 }
 
+static uint64_t expected = UINT64_MAX;
+
+void trap_expect(uint64_t vector)
+{
+	expected = vector;
+}
+
 void trap_handle(struct trap_frame *f)
 {
 	static struct trap_frame *first;
 
 	if (f->vector == VECTOR_PAGE_FAULT && !(f->error & ERROR_PRESENT) && paging_fault(f->cr2))
 		return;
+	if (f->vector == expected) {
+		print("trap: vector %lu at rip 0x%lx cpl %lu, as expected\n", f->vector, f->rip, f->cs & 3);
+		machine_exit(EXIT_OK);
+	}
 	if (first)
 		machine_exit(EXIT_TRAP);
 	first = f;
