@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-balloon.c - how fast a guest's memory is taken and given back, and what of that is not the kernel's.
+ *
+ * Launches the `balloon` guest, inflates and deflates it over its control socket (from the command to the
+ * event that says it is done), and in the same run, interleaved, does to memory of the same kind and size
+ * what the kernel has to do for that. Medians over the rounds.
+ *
+ *   bench-balloon [--json] [--rounds N] [--size MIB] VMM GUEST
+ *
+ * Exit status 77: there is no /dev/kvm. Backings that cannot be had are left out, with the reason.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "bare.h"
+#include "control/client.h"
+#include "tuning.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB        (UINT64_C(1) << 20)
+#define BATCH      (32 * MIB) /* of the bare calls: where longer ones gain little */
+#define ROUNDS_MAX 99
+#define READY_S    120
+#define EVENT_MS   60000
+#define NAMES_MAX  200
+
+extern char **environ;
+
+struct options {
+	bool json;
+	unsigned rounds;
+	uint64_t size; /* bytes that go into the balloon and come back */
+	const char *vmm, *guest;
+};
+
+/* What is measured: bytes per nanosecond are GB/s; shown as GiB/s. */
+enum series {
+	INFLATE, /* the VM, one vCPU running */
+	DEFLATE,
+	REFILL,              /* the guest touches what came back */
+	PREALLOC,            /* deflate of a VM with --prealloc */
+	BARE_DISCARD,        /* nobody else running */
+	BARE_DISCARD_BESIDE, /* a thread running, as the vCPU is */
+	BARE_POPULATE,
+	BARE_TOUCH,
+	SERIES
+};
+
+static const char *const series_names[SERIES] = {
+    "inflate",       "deflate",    "refill", "deflate_prealloc", "bare_discard", "bare_discard_beside",
+    "bare_populate", "bare_touch",
+};
+
+struct result {
+	int64_t ns[SERIES][ROUNDS_MAX]; /* 0: not measured */
+};
+
+struct vm {
+	pid_t pid;
+	char dir[64], socket[NAMES_MAX], serial[NAMES_MAX];
+	struct qmp_client *client;
+	long seen; /* bytes of the serial log that were read */
+};
+
+static _Noreturn void die(const char *what, const char *why)
+{
+	fprintf(stderr, "bench-balloon: %s: %s\n", what, why);
+	exit(1);
+}
+
+/* ---- the VM -------------------------------------------------------------------------------------------------
+ */
+
+static void vm_end(struct vm *vm)
+{
+	qmp_client_close(vm->client);
+	kill(vm->pid, SIGTERM);
+	waitpid(vm->pid, NULL, 0);
+	unlink(vm->serial);
+	unlink(vm->socket);
+	rmdir(vm->dir);
+}
+
+/* The value of key in the next line that the guest prints with these words; -1 if none comes. */
+static int64_t vm_wait_line(struct vm *vm, const char *words, const char *key)
+{
+	char line[512], *p;
+	int64_t value = -1;
+
+	for (unsigned tries = 0; tries < READY_S * 1000 && value < 0; tries++) {
+		FILE *f = fopen(vm->serial, "r");
+
+		if (f && !fseek(f, vm->seen, SEEK_SET))
+			while (value < 0 && fgets(line, sizeof(line), f) && strchr(line, '\n')) {
+				vm->seen = ftell(f);
+				p = strstr(line, words) ? strstr(line, key) : NULL;
+				value = p ? strtoll(p + strlen(key), NULL, 10) : -1;
+			}
+		if (f)
+			fclose(f);
+		if (value < 0 && (waitpid(vm->pid, NULL, WNOHANG) || usleep(1000)))
+			return -1;
+	}
+	return value;
+}
+
+static void vm_spawn(struct vm *vm, const struct options *o, const char *backing, bool prealloc)
+{
+	char memory[32], serial[NAMES_MAX + 8];
+	const char *argv[] = {o->vmm,
+			      "--quiet",
+			      "--name",
+			      "bench",
+			      "--memory",
+			      memory,
+			      "--backing",
+			      backing,
+			      "--kernel",
+			      o->guest,
+			      "--append",
+			      "bench",
+			      "--qmp",
+			      vm->socket,
+			      "--serial",
+			      serial,
+			      prealloc ? "--prealloc" : NULL,
+			      NULL};
+
+	snprintf(memory, sizeof(memory), "%lluM",
+		 (unsigned long long)((o->size + o->size / 3) / MIB + 2) & ~1ull);
+	snprintf(serial, sizeof(serial), "file:%s", vm->serial);
+	/* posix_spawn() does not write to the strings. */
+	if (posix_spawn(&vm->pid, o->vmm, NULL, NULL, (char *const *)(uintptr_t)argv, environ))
+		die(o->vmm, "cannot be started");
+}
+
+static bool vm_start(struct vm *vm, const struct options *o, const char *backing, bool prealloc)
+{
+	struct mb_error err;
+
+	memset(vm, 0, sizeof(*vm));
+	strcpy(vm->dir, "/tmp/bench-balloon-XXXXXX");
+	if (!mkdtemp(vm->dir))
+		die(vm->dir, strerror(errno));
+	snprintf(vm->socket, sizeof(vm->socket), "%s/qmp", vm->dir);
+	snprintf(vm->serial, sizeof(vm->serial), "%s/serial", vm->dir);
+	vm_spawn(vm, o, backing, prealloc);
+	if (vm_wait_line(vm, "balloon: ready", "us=") >= 0 &&
+	    !qmp_client_connect(vm->socket, &vm->client, &err))
+		return true;
+	vm_end(vm);
+	return false;
+}
+
+/* Sets the VM's size; ns until the event says that it has it. */
+static int64_t vm_set_size(struct vm *vm, uint64_t bytes)
+{
+	uint64_t begin = bare_now_ns();
+	struct mb_error err;
+	json_t *event, *answer;
+	bool done = false;
+
+	answer = qmp_client_call(vm->client, "balloon", json_pack("{sI}", "value", (json_int_t)bytes), &err);
+	if (!answer)
+		die("balloon", err.text);
+	json_decref(answer);
+	while (!done) {
+		json_t *data;
+
+		if (qmp_client_event(vm->client, EVENT_MS, &event, &err) != 1)
+			die("BALLOON_CHANGE", "did not come in time");
+		data = json_object_get(event, "data");
+		done = !strcmp(json_string_value(json_object_get(event, "event")), "BALLOON_CHANGE") &&
+		       (uint64_t)json_integer_value(json_object_get(data, "actual")) == bytes;
+		json_decref(event);
+	}
+	return (int64_t)(bare_now_ns() - begin);
+}
+
+static uint64_t vm_memory(struct vm *vm)
+{
+	struct mb_error err;
+	json_t *answer = qmp_client_call(vm->client, "query-balloon", NULL, &err);
+	uint64_t bytes;
+
+	if (!answer)
+		die("query-balloon", err.text);
+	bytes = (uint64_t)json_integer_value(json_object_get(answer, "actual"));
+	json_decref(answer);
+	return bytes;
+}
+
+/* ---- one backing -------------------------------------------------------------------------------------------
+ */
+
+static void measure_round(const struct options *o, struct result *r, unsigned i, struct vm *vm, struct vm *pre,
+			  struct bare *bare)
+{
+	uint64_t memory = vm_memory(vm);
+
+	r->ns[INFLATE][i] = vm_set_size(vm, memory - o->size);
+	r->ns[BARE_DISCARD_BESIDE][i] = bare_discard_beside_thread(bare);
+	r->ns[BARE_TOUCH][i] = bare_touch(bare);
+	r->ns[DEFLATE][i] = vm_set_size(vm, memory);
+	r->ns[REFILL][i] = 1000 * vm_wait_line(vm, "balloon: refilled", "us=");
+	r->ns[BARE_DISCARD][i] = bare_discard(bare);
+	r->ns[BARE_POPULATE][i] = bare_populate(bare);
+	if (!pre)
+		return;
+	vm_set_size(pre, memory - o->size);
+	r->ns[PREALLOC][i] = vm_set_size(pre, memory);
+	vm_wait_line(pre, "balloon: refilled", "us=");
+}
+
+static const char *measure(const struct options *o, enum bare_backing backing, const char *name,
+			   struct result *r)
+{
+	struct vm vm, pre;
+	struct bare bare;
+	bool has_pre;
+
+	if (!bare_open(&bare, backing, o->size, BATCH)) {
+		bare_close(&bare);
+		return "the kernel does not give such memory";
+	}
+	if (!vm_start(&vm, o, name, false)) {
+		bare_close(&bare);
+		return "the VM does not start";
+	}
+	/* With reserved pages populating is the reserving, and two VMs need twice as many. */
+	has_pre = backing != BARE_HUGETLB && vm_start(&pre, o, name, true);
+	for (unsigned i = 0; i < o->rounds; i++)
+		measure_round(o, r, i, &vm, has_pre ? &pre : NULL, &bare);
+	if (has_pre)
+		vm_end(&pre);
+	vm_end(&vm);
+	bare_close(&bare);
+	return NULL;
+}
+
+/* ---- what is printed ----------------------------------------------------------------------------------------
+ */
+
+static int compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* GiB/s at this share of the rounds, 0 slowest; 0.5 is the median. */
+static double rate(const struct options *o, struct result *r, enum series s, double share)
+{
+	int64_t *ns = r->ns[s];
+
+	qsort(ns, o->rounds, sizeof(*ns), compare);
+	ns += (unsigned)((1 - share) * (o->rounds - 1) + 0.5);
+	return *ns > 0 ? (double)o->size / (double)*ns * 1e9 / (1 << 30) : 0;
+}
+
+/* What the balloon's protocol costs beyond the kernel's work, a page number. */
+static double overhead(const struct options *o, struct result *r)
+{
+	double pages = (double)o->size / 4096, gib = (double)o->size / (1 << 30);
+
+	return (gib / rate(o, r, INFLATE, 0.5) - gib / rate(o, r, BARE_DISCARD_BESIDE, 0.5)) * 1e9 / pages;
+}
+
+static json_t *to_json(const struct options *o, struct result *r)
+{
+	json_t *out = json_object();
+	char key[64];
+
+	for (unsigned s = 0; s < SERIES; s++) {
+		if (!rate(o, r, s, 0.5))
+			continue;
+		snprintf(key, sizeof(key), "%s_gib_s", series_names[s]);
+		json_object_set_new(out, key, json_real(rate(o, r, s, 0.5)));
+		snprintf(key, sizeof(key), "%s_spread", series_names[s]);
+		json_object_set_new(out, key, json_pack("[ff]", rate(o, r, s, 0.1), rate(o, r, s, 0.9)));
+	}
+	json_object_set_new(out, "inflate_to_bare",
+			    json_real(rate(o, r, INFLATE, 0.5) / rate(o, r, BARE_DISCARD_BESIDE, 0.5)));
+	if (rate(o, r, PREALLOC, 0.5) > 0)
+		json_object_set_new(out, "deflate_prealloc_to_bare",
+				    json_real(rate(o, r, PREALLOC, 0.5) / rate(o, r, BARE_POPULATE, 0.5)));
+	json_object_set_new(out, "overhead_ns_per_number", json_real(overhead(o, r)));
+	return out;
+}
+
+static void print_table(const struct options *o, const char *name, struct result *r)
+{
+	printf("%s: %llu MiB, GiB/s as median (10 %% .. 90 %%)\n", name, (unsigned long long)(o->size / MIB));
+	for (unsigned s = 0; s < SERIES; s++)
+		if (rate(o, r, s, 0.5) > 0)
+			printf("  %-20s %9.2f  (%.2f .. %.2f)\n", series_names[s], rate(o, r, s, 0.5),
+			       rate(o, r, s, 0.1), rate(o, r, s, 0.9));
+	printf("  inflate / bare       %9.2f  and %.1f ns a page number beyond the kernel's work\n",
+	       rate(o, r, INFLATE, 0.5) / rate(o, r, BARE_DISCARD_BESIDE, 0.5), overhead(o, r));
+}
+
+/* ---- the whole
+ * ----------------------------------------------------------------------------------------------- */
+
+static void parse(int argc, char **argv, struct options *o)
+{
+	int i = 1;
+
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (!strcmp(argv[i], "--json"))
+			o->json = true;
+		else if (!strcmp(argv[i], "--rounds") && i + 1 < argc)
+			o->rounds = (unsigned)strtoul(argv[++i], NULL, 10);
+		else if (!strcmp(argv[i], "--size") && i + 1 < argc)
+			o->size = strtoull(argv[++i], NULL, 10) * MIB;
+		else
+			break;
+	}
+	if (argc - i != 2 || !o->rounds || o->rounds > ROUNDS_MAX || !o->size || o->size % BATCH) {
+		fprintf(
+		    stderr,
+		    "usage: bench-balloon [--json] [--rounds N (at most %d)] [--size MIB (a multiple of %llu)] "
+		    "VMM GUEST\n",
+		    ROUNDS_MAX, (unsigned long long)(BATCH / MIB));
+		exit(2);
+	}
+	o->vmm = argv[i];
+	o->guest = argv[i + 1];
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const names[] = {"anon", "memfd", "hugetlb=2M"};
+	struct options o = {.rounds = 9, .size = 768 * MIB};
+	json_t *all = json_object();
+	struct tuning tuning;
+
+	parse(argc, argv, &o);
+	if (access("/dev/kvm", R_OK | W_OK)) {
+		fprintf(stderr, "bench-balloon: skipped, /dev/kvm: %s\n", strerror(errno));
+		return 77;
+	}
+	/* Two VMs of a third more than the size, and the bare memory. */
+	tuning_begin(&tuning, (2 * (o.size + o.size / 3) + o.size) / (2 * MIB));
+	for (unsigned b = 0; b < 3; b++) {
+		struct result *r = calloc(1, sizeof(*r));
+		const char *why = r ? measure(&o, (enum bare_backing)b, names[b], r) : "out of memory";
+
+		if (why)
+			fprintf(stderr, "bench-balloon: %s left out: %s\n", names[b], why);
+		else if (o.json)
+			json_object_set_new(all, names[b], to_json(&o, r));
+		else
+			print_table(&o, names[b], r);
+		free(r);
+	}
+	tuning_end(&tuning);
+	if (o.json) {
+		json_object_set_new(all, "size_bytes", json_integer((json_int_t)o.size));
+		json_object_set_new(all, "rounds", json_integer(o.rounds));
+		json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4) | JSON_PRESERVE_ORDER);
+		printf("\n");
+	}
+	json_decref(all);
+	return 0;
+}
