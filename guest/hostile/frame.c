@@ -5,7 +5,7 @@
 #include "hostile.h"
 
 #include "lib/cpu.h"
-#include "lib/paging.h"
+#include "lib/irq.h"
 #include "lib/pattern.h"
 #include "lib/text.h"
 #include <platform.h>
@@ -115,6 +115,31 @@ static void reset_in_between(struct hostile *h)
 	}
 }
 
+/* After a reset the balloon is empty, and what was in it is ours to use, at once. */
+static void used_after_reset(struct hostile *h)
+{
+	uint64_t first = h->area / PAGE_SIZE, end = first + AREA_PAGES, deadline;
+
+	for (unsigned round = 0; round < 20; round++) {
+		hostile_fill_numbers(h, AREA_PAGES);
+		hostile_post_numbers(h, &h->b.inflate, AREA_PAGES);
+		if (round & 1)
+			hostile_answer(h, &h->b.inflate);
+		hostile_restart(h);
+		for (uint64_t page = first; page < end; page++)
+			pattern_fill(page);
+		deadline = irq_deadline_ms(20);
+		while (cpu_tsc() < deadline)
+			irq_wait(deadline);
+		for (uint64_t page = first; page < end; page++)
+			if (pattern_check(page) >= 0) {
+				print("hostile: FAILED: page 0x%lx was taken after a reset (round %u)\n", page,
+				      round);
+				machine_exit(EXIT_FAIL);
+			}
+	}
+}
+
 /* Numbers that change while the device reads them. */
 static void changing_numbers(struct hostile *h)
 {
@@ -173,6 +198,8 @@ const struct hostile_case hostile_frame_cases[] = {
     {"frame-buffer-inside", "a buffer that lies in the balloon itself", buffer_inside, CASE_SURVIVES},
     {"frame-low-memory", "inflating the first MiB", low_memory, CASE_SURVIVES},
     {"frame-reset-in-between", "resets in the middle of inflating and deflating", reset_in_between,
+     CASE_SURVIVES},
+    {"frame-used-after-reset", "pages that were in the balloon, used at once after a reset", used_after_reset,
      CASE_SURVIVES},
     {"frame-changing-numbers", "page numbers that change while the device reads them", changing_numbers,
      CASE_SURVIVES},
