@@ -186,18 +186,20 @@ static int check_stride(struct stride *s, const struct extent *x, uint64_t pos)
 static void check_sums(struct mb_space *space, const struct stride *s, struct report *r)
 {
 	uint64_t charge = space->maximum - s->holes + s->pending;
-	const struct owner_entry *e = space->entry;
+	uint64_t holes = space_total(&space->inflated), charged = space_total(&space->charged);
+	uint64_t shared_holes = space_total(&space->entry->inflated);
+	uint64_t shared_charged = space_total(&space->entry->charged);
 
-	if (s->holes != space->inflated || s->holes != e->inflated)
+	if (s->holes != holes || s->holes != shared_holes)
 		report_add(r, "allocator", REPORT_NONE, REPORT_NONE, s->holes,
 			   "the allocator has %" PRIu64 " bytes of holes here, the owner's totals say %" PRIu64
 			   " (shared: %" PRIu64 ")",
-			   s->holes, space->inflated, e->inflated);
-	if (charge != space->charged || charge != e->charged)
+			   s->holes, holes, shared_holes);
+	if (charge != charged || charge != shared_charged)
 		report_add(r, "budget", REPORT_NONE, REPORT_NONE, charge,
 			   "%" PRIu64 " bytes should be charged, the owner's totals say %" PRIu64
 			   " (shared: %" PRIu64 ")",
-			   charge, space->charged, e->charged);
+			   charge, charged, shared_charged);
 }
 
 int mb_space_check(struct mb_space *space, mb_discrepancy_fn *fn, void *arg)

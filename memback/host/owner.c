@@ -95,10 +95,11 @@ int owner_claim(struct mb_space *space, const char *name, struct mb_error *err)
 
 	for (uint32_t i = 0; i < OWNERS_MAX; i++)
 		if (owner_lives(pool, i) && !strncmp(pool->owners[i].name, name, OWNER_NAME_MAX))
-			return host_error(err, -EEXIST,
-					  "the pool has a live owner named '%s' (pid %lld): end it, or choose "
-					  "another name",
-					  name, (long long)atomic_load(&pool->owners[i].pid));
+			return host_error(
+			    err, -EEXIST,
+			    "the pool has a live owner named '%s' (pid %lld): end it, or choose "
+			    "another name",
+			    name, (long long)atomic_load_explicit(&pool->owners[i].pid, memory_order_relaxed));
 	for (uint32_t i = 0; i < OWNERS_MAX; i++)
 		if (!claim_entry(space, i, name))
 			return 0;

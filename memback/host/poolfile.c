@@ -66,7 +66,8 @@ static int check_header(const struct pool_header *h, const char *path, uint64_t 
 		    path, h->version, POOL_VERSION);
 	if (h->checksum != pool_checksum(h, offsetof(struct pool_header, checksum)))
 		return host_error(err, -EILSEQ,
-				  "%s is damaged: its header's checksum is wrong; destroy it and make it anew",
+				  "%s is damaged: its header's checksum is wrong; remove it and its memory "
+				  "file, and make it anew",
 				  path);
 	if (h->header_bytes != sizeof(*h) || h->owners != OWNERS_MAX || h->backing > MB_BACKING_FILE ||
 	    records_place(h->size, r) || h->vars_offset != r->vars || h->owners_offset != r->owners ||
@@ -74,7 +75,7 @@ static int check_header(const struct pool_header *h, const char *path, uint64_t 
 	    h->frames_bytes != r->frames_bytes || h->total_bytes != r->total ||
 	    !memchr(h->mem_path, '\0', sizeof(h->mem_path)))
 		return host_error(err, -EILSEQ,
-				  "%s is damaged: its header contradicts itself; destroy it and make "
+				  "%s is damaged: its header contradicts itself; remove it and make "
 				  "it anew",
 				  path);
 	if (file_bytes != r->total)
@@ -305,18 +306,20 @@ static int attach_records(struct mb_pool *pool, const char *path, struct mb_erro
 	return 0;
 }
 
-/* The allocator in the file must be of the pool's own shape, or frames would lie outside of the memory. */
+/*
+ * The allocator in the file must be of the pool's own shape, or frames would lie outside of the memory; and
+ * its slots and hints must be in bounds, since it follows them. (A full validation wants the pool at rest.)
+ */
 static int check_frames(struct mb_pool *pool, const char *path, struct mb_error *err)
 {
 	struct mb_frames_config want = records_frames(pool->size), have;
+	struct mb_flaw flaw = {.what = "it is of another shape"};
 
 	mb_frames_get_config(pool->frames, &have);
 	if (have.capacity != want.capacity || have.base_shift != want.base_shift || have.slots != want.slots ||
-	    have.flags != want.flags)
-		return host_error(err, -EILSEQ,
-				  "%s is damaged: its allocator is of another shape; destroy it and "
-				  "make it anew",
-				  path);
+	    have.flags != want.flags || mb_frames_validate(pool->frames, MB_VALIDATE_CHEAP, &flaw))
+		return host_error(err, -EILSEQ, "%s is damaged: its allocator: %s; destroy it and make it anew",
+				  path, flaw.what ? flaw.what : "bad records");
 	return 0;
 }
 
@@ -356,12 +359,46 @@ static int refuse_if_alive(const struct mb_pool *pool, const char *path, struct 
 {
 	for (uint32_t i = 0; i < OWNERS_MAX; i++)
 		if (owner_lives(pool, i))
-			return host_error(err, -EBUSY, "%s is in use by '%.63s' (pid %lld): end it first", path,
-					  pool->owners[i].name, (long long)pool->owners[i].pid);
+			return host_error(
+			    err, -EBUSY, "%s is in use by '%.63s' (pid %lld): end it first", path,
+			    pool->owners[i].name,
+			    (long long)atomic_load_explicit(&pool->owners[i].pid, memory_order_relaxed));
 	return 0;
 }
 
-/* A pool whose allocator or memory is damaged must still be removable: only header and locks are needed. */
+/* Under the serial lock. */
+static int remove_both(struct mb_pool *pool, const char *path, struct mb_error *err)
+{
+	int rc = refuse_if_alive(pool, path, err);
+
+	if (rc)
+		return rc;
+	atomic_store_explicit(&pool->vars->destroyed, 1, memory_order_relaxed);
+	if (unlink(pool->mem_path) || unlink(path))
+		return host_error(err, -errno, "cannot remove %s: %s", path, strerror(errno));
+	return 0;
+}
+
+/* With the memory file in place, only who holds the serial lock may; without it, nobody can live there. */
+static int destroy_opened(struct mb_pool *pool, const char *path, const struct pool_header *h,
+			  struct mb_error *err)
+{
+	int rc = open_memory(pool, h, err);
+
+	if (rc == -ENOENT || rc == -ESTALE)
+		return unlink(path) ? host_error(err, -errno, "cannot remove %s: %s", path, strerror(errno))
+				    : 0;
+	if (rc)
+		return rc;
+	rc = owner_serial_lock(pool);
+	if (rc)
+		return host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
+	rc = remove_both(pool, path, err);
+	owner_serial_unlock(pool);
+	return rc;
+}
+
+/* A pool whose allocator is damaged must still be removable: only header and locks are needed. */
 int mb_pool_destroy(const char *path, struct mb_error *err)
 {
 	struct mb_pool *pool = pool_new();
@@ -380,18 +417,9 @@ int mb_pool_destroy(const char *path, struct mb_error *err)
 		close(fd);
 	}
 	if (!rc)
-		rc = open_memory(pool, &h, err);
-	if (!rc && (rc = owner_serial_lock(pool)))
-		host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
-	else if (!rc) {
-		rc = refuse_if_alive(pool, path, err);
-		if (!rc) {
-			atomic_store_explicit(&pool->vars->destroyed, 1, memory_order_relaxed);
-			if (unlink(pool->mem_path) || unlink(path))
-				rc = host_error(err, -errno, "cannot remove %s: %s", path, strerror(errno));
-		}
-		owner_serial_unlock(pool);
-	}
+		rc = destroy_opened(pool, path, &h, err);
+	if (!rc)
+		host_clear(err);
 	pool_free(pool);
 	return rc;
 }

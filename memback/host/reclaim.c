@@ -236,9 +236,9 @@ static void account(struct mb_space *space, const struct change *c, uint64_t len
 {
 	uint64_t sign = holes ? 1 : UINT64_MAX; /* times 1 or times -1, modulo 2^64 */
 
-	space->inflated += sign * len;
-	space->pending += sign * (c->partial - c->pending);
-	space->charged -= sign * c->whole;
+	space_add(&space->inflated, sign * len);
+	space_add(&space->pending, sign * (c->partial - c->pending));
+	space_add(&space->charged, -(sign * c->whole));
 	space_publish(space);
 }
 

@@ -25,9 +25,9 @@ void space_publish(struct mb_space *space)
 {
 	struct owner_entry *e = space->entry;
 
-	atomic_store_explicit(&e->charged, space->charged, memory_order_relaxed);
-	atomic_store_explicit(&e->inflated, space->inflated, memory_order_relaxed);
-	atomic_store_explicit(&e->pending, space->pending, memory_order_relaxed);
+	atomic_store_explicit(&e->charged, space_total(&space->charged), memory_order_relaxed);
+	atomic_store_explicit(&e->inflated, space_total(&space->inflated), memory_order_relaxed);
+	atomic_store_explicit(&e->pending, space_total(&space->pending), memory_order_relaxed);
 }
 
 /* ---- the steps ---------------------------------------------------------------------------------------- */
@@ -77,11 +77,12 @@ static int charge(struct mb_space *space, struct mb_error *err)
 		    "the pool's budget lacks %s (%llu bytes): %s wanted, %s of %s used; inflate or "
 		    "end another guest, or make the budget larger",
 		    host_size(missing).text, (unsigned long long)missing, host_size(space->maximum).text,
-		    host_size(vars->budget_used).text, host_size(vars->budget).text);
+		    host_size(space_total(&vars->budget_used)).text,
+		    host_size(space_total(&vars->budget)).text);
 	if (rc)
 		return host_error(err, rc, "cannot charge the budget: %s", strerror(-rc));
 	space->has_charge = true;
-	space->charged = space->maximum;
+	space_add(&space->charged, space->maximum);
 	space_publish(space);
 	return 0;
 }
@@ -215,7 +216,7 @@ static int release(struct mb_space *space)
 	rc = each_taken(space, forget_frames);
 	if (!rc) {
 		if (space->has_charge)
-			budget_uncharge(pool->vars, space->charged);
+			budget_uncharge(pool->vars, space_total(&space->charged));
 		if (space->has_slot)
 			(void)mb_slot_close(pool->frames, space->slot);
 		if (space->has_entry)

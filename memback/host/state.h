@@ -47,7 +47,7 @@ struct mb_space {
 	uint8_t *window;
 	uint64_t window_bytes;
 	uint64_t maximum;                            /* bytes */
-	_Atomic uint64_t charged, inflated, pending; /* bytes; written by the space's thread alone */
+	_Atomic uint64_t charged, inflated, pending; /* bytes; space_total(), space_add() */
 	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
 	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
 	struct guard guard;
@@ -80,6 +80,19 @@ struct space_run {
 };
 /* The longest run that starts at gpa (which is in a region) and is at most len bytes. */
 struct space_run space_run_at(const struct mb_space *space, uint64_t gpa, uint64_t len);
+
+/*
+ * The space's totals: written by its one thread, read by any for a status. Relaxed: they guard nothing, and a
+ * reader that sees one new and one old sees what it may see a moment later as well.
+ */
+static inline uint64_t space_total(const _Atomic uint64_t *total)
+{
+	return atomic_load_explicit(total, memory_order_relaxed);
+}
+static inline void space_add(_Atomic uint64_t *total, uint64_t bytes)
+{
+	atomic_store_explicit(total, space_total(total) + bytes, memory_order_relaxed);
+}
 
 /* Publishes the totals in the owner's entry. */
 void space_publish(struct mb_space *space);

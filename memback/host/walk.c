@@ -15,9 +15,9 @@ static void fill_owner(struct mb_space *space, struct mb_owner_status *out)
 	out->pid = atomic_load_explicit(&space->entry->pid, memory_order_relaxed);
 	out->live = true;
 	out->maximum = space->maximum;
-	out->actual = atomic_load_explicit(&space->charged, memory_order_relaxed);
-	out->inflated = atomic_load_explicit(&space->inflated, memory_order_relaxed);
-	out->pending = atomic_load_explicit(&space->pending, memory_order_relaxed);
+	out->actual = space_total(&space->charged);
+	out->inflated = space_total(&space->inflated);
+	out->pending = space_total(&space->pending);
 }
 
 /* A private pool's file holds this one space's bytes and nothing else: one call instead of a walk. */

@@ -50,13 +50,23 @@ struct mb_pool;
  * good as it could be (no huge pages...) and code 0; empty text means none. */
 MB_MUST_CHECK int mb_pool_create_private(const struct mb_pool_config *config, struct mb_pool **out,
 					 struct mb_error *warning, struct mb_error *err);
-/* Makes a pool file and its memory file (sparse); does not attach. Refuses to overwrite. */
+/*
+ * Makes a pool file and its memory file (sparse); does not attach. Refuses to overwrite. Not for anon and
+ * memfd, which no other process can open; hugetlb wants memory_path on a hugetlbfs mount. -ENOSPC where the
+ * file system has less room than the budget.
+ */
 MB_MUST_CHECK int mb_pool_create_file(const char *path, const struct mb_pool_config *config,
 				      struct mb_error *warning, struct mb_error *err);
+/*
+ * Attaches to a pool file. Whatever is not a whole pool file of this version, with the very memory file that
+ * it was made with, is refused: -EILSEQ (foreign, truncated, damaged), -EPROTO (another version), -ESTALE
+ * (another memory file). What owners without a process had is taken back first. A child process does not
+ * inherit an attached pool: it attaches for itself.
+ */
 MB_MUST_CHECK int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err);
 /* Detaches; a private pool is gone with it. All its owners must be closed. */
 void mb_pool_close(struct mb_pool *pool);
-/* Removes a pool file and its memory file; -EBUSY while an owner lives. */
+/* Removes a pool file and its memory file (if that is still the pool's); -EBUSY while an owner lives. */
 MB_MUST_CHECK int mb_pool_destroy(const char *path, struct mb_error *err);
 
 struct mb_pool_status {
@@ -70,6 +80,7 @@ struct mb_pool_status {
 	struct mb_frames_count frames;
 	bool huge_pages;        /* large pages can be had */
 };
+/* Any thread. The resident bytes of a pool without a file are counted page by page. */
 MB_MUST_CHECK int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct mb_error *err);
 
 struct mb_owner_status {
@@ -82,7 +93,8 @@ struct mb_owner_status {
 	uint64_t inflated;   /* bytes of holes */
 	uint64_t pending;    /* bytes of holes that the backing cannot give back yet (below its granule) */
 };
-/* Calls fn for each owner in the pool's table. */
+/* Calls fn for each owner in the pool's table, dead ones (live = false) included; a non-zero return ends the
+ * walk and is returned. Any thread. */
 typedef int mb_owner_fn(void *arg, const struct mb_owner_status *owner);
 int mb_pool_walk_owners(struct mb_pool *pool, mb_owner_fn *fn, void *arg);
 
@@ -165,7 +177,10 @@ struct mb_stretch {
 	uint64_t split;    /* bytes that lie in huge frames with holes and without */
 };
 typedef int mb_stretch_fn(void *arg, const struct mb_stretch *stretch);
-/* Cuts the regions into stretches of step bytes (a multiple of 4 KiB) and calls fn for each. */
+/*
+ * Cuts the regions into stretches of step bytes (a multiple of 4 KiB) and calls fn for each; a non-zero
+ * return of fn ends the walk and is returned. Asks the kernel about each page of what is resident.
+ */
 int mb_space_walk(struct mb_space *space, uint64_t step, mb_stretch_fn *fn, void *arg);
 
 /* ---- the check -------------------------------------------------------------------------------------- */
@@ -183,10 +198,12 @@ typedef int mb_discrepancy_fn(void *arg, const struct mb_discrepancy *d);
 /*
  * Compares the ledger, the allocator and the charge of this space with each other and with what the kernel
  * says is resident (mincore, pagemap, smaps, st_blocks: never our own counters). Returns the number of
- * discrepancies, or a negative errno.
+ * discrepancies, or a negative errno. fn may be NULL; a non-zero return of it ends the check. A page that was
+ * swapped out of a tmpfs counts as missing. From the space's thread.
  */
 int mb_space_check(struct mb_space *space, mb_discrepancy_fn *fn, void *arg);
-/* The same for a pool as a whole: sums, ledger, allocator. */
+/* The same for a pool as a whole: sums, ledger, allocator, resident bytes against the charge. Any thread;
+ * owners that come or go wait meanwhile. */
 int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg);
 
 const char *mb_version(void);
