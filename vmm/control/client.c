@@ -2,9 +2,6 @@
 /*
  * client.c - a QMP client.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/client.h"
 
 #include "control/json_stream.h"
@@ -41,6 +38,16 @@ __attribute__((format(printf, 3, 4))) static int fail(struct mb_error *err, int 
 	vsnprintf(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
 	return code;
+}
+
+static const char closed[] = "the VM has closed the connection: it has ended, or dropped us";
+
+/* A connection that broke; that the other side closed it shows in several ways. */
+static int fail_io(struct mb_error *err, int error)
+{
+	if (error == EPIPE || error == ECONNRESET)
+		return fail(err, -ECONNRESET, "%s", closed);
+	return fail(err, -error, "the connection broke: %s", strerror(error));
 }
 
 static int64_t now_ms(void)
@@ -80,9 +87,9 @@ static int read_packet(struct qmp_client *c, int64_t deadline_ms, struct mb_erro
 		n = recv(c->fd, c->packet, sizeof(c->packet), 0);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return fail(err, -errno, "the connection broke: %s", strerror(errno));
+		return fail_io(err, errno);
 	if (!n)
-		return fail(err, -ECONNRESET, "the VM has closed the connection: it has ended, or dropped us");
+		return fail(err, -ECONNRESET, "%s", closed);
 	c->packet_len = (size_t)n;
 	c->packet_used = 0;
 	return 0;
@@ -125,7 +132,7 @@ static int send_text(struct qmp_client *c, const char *text, size_t len, struct 
 			return fail(err, -ETIMEDOUT,
 				    "the VM takes no commands: it hangs, or is stopped by a debugger");
 		if (n < 0)
-			return fail(err, -errno, "the connection broke: %s", strerror(errno));
+			return fail_io(err, errno);
 		text += n;
 		len -= (size_t)n;
 	}

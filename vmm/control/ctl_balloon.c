@@ -2,9 +2,6 @@
 /*
  * ctl_balloon.c - membackctl: inflate, deflate and set-size, and the waiting for the guest.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/ctl.h"
 
 #include <inttypes.h>

@@ -9,9 +9,6 @@
  *
  * The runs that the VM gives may be shorter or longer than a cell: a cell adds up what lies in it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/ctl.h"
 
 #include <langinfo.h>

@@ -12,9 +12,6 @@
  * A turn: wait; descriptors; timers that are due; what was deferred before this turn. Timers are kept here
  * rather than in the ring: there are few, the earliest bounds the wait, and none can go stale.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/loop.h"
 
 #include "control/post_queue.h"

@@ -2,9 +2,6 @@
 /*
  * loop_explain.c - why there is no io_uring here, and what helps.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/loop.h"
 
 #include <errno.h>

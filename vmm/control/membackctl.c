@@ -2,9 +2,6 @@
 /*
  * membackctl.c - the command line: controls a running VM through its control socket, and pool files.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/ctl.h"
 
 #include <errno.h>

@@ -2,9 +2,6 @@
 /*
  * qmp.c - the QMP server: its socket, its clients, its events.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/qmp.h"
 
 #include "control/qmp_conn.h"

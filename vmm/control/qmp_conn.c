@@ -6,9 +6,6 @@
  * keep is bounded: one packet, one object, OUT_PAUSE of answers and the events up to OUT_MAX. One command is
  * run in a turn of the loop; the rest of the packet is deferred to the next.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/qmp_conn.h"
 
 #include "control/json_stream.h"

@@ -2,9 +2,6 @@
 /*
  * unix_socket.c - UNIX stream sockets by path.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "control/unix_socket.h"
 
 #include <errno.h>

@@ -337,7 +337,6 @@ static void *serve(void *arg)
 
 	loop_run(vm->loop);
 	qmp_destroy(vm->qmp);
-	loop_destroy(vm->loop);
 	return NULL;
 }
 
@@ -382,10 +381,13 @@ struct fake_vm *fake_start(const struct fake_config *config, const char *path)
 	return f;
 }
 
+/* The loop goes last: whoever stops it may still be in loop_stop() when its thread ends. */
 void fake_wait(struct fake_vm *f)
 {
-	if (!f->joined)
-		pthread_join(f->thread, NULL);
+	if (f->joined)
+		return;
+	pthread_join(f->thread, NULL);
+	loop_destroy(f->vm.loop);
 	f->joined = true;
 }
 
