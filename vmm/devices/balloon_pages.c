@@ -19,11 +19,12 @@
 #include <time.h>
 
 /* Pages a call: between 2 MiB and 1 GiB, so that a call takes about as long as the bounds below. */
-#define STRIDE_MIN   (UINT64_C(2) << 20 >> BALLOON_PAGE_SHIFT)
-#define STRIDE_FIRST (UINT64_C(32) << 20 >> BALLOON_PAGE_SHIFT)
-#define STRIDE_MAX   (UINT64_C(1) << 30 >> BALLOON_PAGE_SHIFT)
-#define CALL_SHORT   UINT64_C(300000)  /* ns */
-#define CALL_LONG    UINT64_C(1500000) /* ns */
+#define STRIDE_MIN     (UINT64_C(2) << 20 >> BALLOON_PAGE_SHIFT)
+#define STRIDE_FIRST   (UINT64_C(32) << 20 >> BALLOON_PAGE_SHIFT)
+#define STRIDE_MAX     (UINT64_C(1) << 30 >> BALLOON_PAGE_SHIFT)
+#define CALL_SHORT     UINT64_C(300000) /* ns */
+#define PIECES_A_CLOCK 16
+#define CALL_LONG      UINT64_C(1500000) /* ns */
 
 uint64_t balloon_now_ns(void)
 {
@@ -138,18 +139,31 @@ void balloon_pages_spare(struct balloon_pages *bp, struct pageset *set, uint64_t
 
 typedef int space_call(struct mb_space *space, uint64_t gpa, uint64_t len);
 
-/* One call, which takes its time, and the stride adapts: the loop must turn, but few calls are fast. */
+/*
+ * One call, which takes its time, and the stride adapts: the loop must turn, but few calls are fast. The clock
+ * is read once a call, since scattered pages are a call each; what we do between two calls counts as the
+ * second one's.
+ */
 static int timed_call(struct balloon_pages *bp, space_call *call, uint64_t first, uint64_t count)
 {
-	uint64_t begin = balloon_now_ns(), took;
 	int rc = call(bp->space, first << BALLOON_PAGE_SHIFT, count << BALLOON_PAGE_SHIFT);
+	uint64_t now = balloon_now_ns(), took = now - bp->now;
 
-	took = balloon_now_ns() - begin;
+	bp->now = now;
 	if (took > CALL_LONG && bp->stride > STRIDE_MIN)
 		bp->stride /= 2;
 	else if (took < CALL_SHORT && count == bp->stride && bp->stride < STRIDE_MAX)
 		bp->stride *= 2;
 	return rc;
+}
+
+/* Whether a slice of work is over, seen from the last call to the pool. */
+static bool is_late(struct balloon_pages *bp, uint64_t deadline, unsigned *pieces)
+{
+	/* Pieces that need no call, refused ones, pass some time too. */
+	if (++*pieces % PIECES_A_CLOCK == 0)
+		bp->now = balloon_now_ns();
+	return bp->now >= deadline;
 }
 
 /* As many pages of a run as the pool takes in one call that works: it refuses a call as a whole, so halve it
@@ -233,11 +247,13 @@ static uint64_t inflate_piece(struct balloon_pages *bp, uint64_t first, uint64_t
 int balloon_pages_inflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline)
 {
 	uint64_t first = 0, count, done;
+	unsigned pieces = 0;
 
+	bp->now = balloon_now_ns();
 	while (pageset_next(set, first, set->limit, &first, &count)) {
 		done = inflate_piece(bp, first, count);
 		pageset_remove(set, first, done);
-		if (set->count && balloon_now_ns() >= deadline)
+		if (set->count && is_late(bp, deadline, &pieces))
 			return -EAGAIN;
 	}
 	return 0;
@@ -248,9 +264,11 @@ int balloon_pages_inflate(struct balloon_pages *bp, struct pageset *set, uint64_
 int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline)
 {
 	uint64_t first = 0, count, done;
+	unsigned pieces = 0;
 	bool given;
 	int rc;
 
+	bp->now = balloon_now_ns();
 	while (pageset_next(set, first, set->limit, &first, &count)) {
 		done = count = piece_of(&bp->given, first, count, &given);
 		if (given) {
@@ -262,7 +280,7 @@ int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_
 			reject(bp, first, count, "not in the balloon");
 		}
 		pageset_remove(set, first, done);
-		if (set->count && balloon_now_ns() >= deadline)
+		if (set->count && is_late(bp, deadline, &pieces))
 			return -EAGAIN;
 	}
 	return 0;
@@ -271,14 +289,16 @@ int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_
 int balloon_pages_return(struct balloon_pages *bp, uint64_t deadline)
 {
 	uint64_t first = 0, count, done;
+	unsigned pieces = 0;
 	int rc;
 
+	bp->now = balloon_now_ns();
 	while (pageset_next(&bp->returning, first, bp->limit, &first, &count)) {
 		rc = deflate_some(bp, first, count < bp->stride ? count : bp->stride, &done);
 		if (rc)
 			return rc;
 		pageset_remove(&bp->returning, first, done);
-		if (bp->returning.count && balloon_now_ns() >= deadline)
+		if (bp->returning.count && is_late(bp, deadline, &pieces))
 			return -EAGAIN;
 	}
 	return 0;

@@ -33,6 +33,7 @@ struct balloon_pages {
 	const struct guestmem *mem;
 	uint64_t limit; /* page numbers are below it */
 	struct pageset given, returning;
+	uint64_t now;            /* CLOCK_MONOTONIC, ns, when it was read last */
 	uint64_t stride;         /* pages in one call to the pool at most: adapts to the host's speed */
 	uint64_t rejected;       /* pages, since start */
 	uint64_t inflated_total; /* pages, since start */
