@@ -29,7 +29,7 @@ static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 
 	if (at == MBC_NONE)
 		return false;
-	r = mbc_ref_get(f, level, at / MBC_LINE_WORDS);
+	r = mbc_ref_sure(f, level, at / MBC_LINE_WORDS);
 	if (!mbc_line_take(r, at % MBC_LINE_WORDS, n, got))
 		return false;
 	/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
@@ -70,8 +70,8 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	mbc_a32 *ring = level == MB_BASE ? s->ring : s->ring + MBC_RING0;
 	uint32_t head = mbc_load32_relaxed(&s->head[level]);
 
-	for (uint32_t k = 0; k < size; k++) {
-		uint32_t at = (head + size - 1 - k) % size;
+	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->used[level]); k++) {
+		uint32_t at = (head - 1 - k) & (size - 1);
 		uint32_t e = mbc_load32_relaxed(&ring[at]);
 		struct mbc_ref r;
 		bool hold;
@@ -81,7 +81,7 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		r = mbc_pin(f, s, level, e - 1);
 		hold = r.block && worth_holding(r, n);
 		if (hold || !r.block)
-			mbc_store32_relaxed(&ring[at], 0);
+			mbc_ring_drop(s, level, at);
 		if (hold && mbc_line_hold(f, s, r)) {
 			mbc_unpin(f, s);
 			return from_held(f, s, level, n, got);
@@ -92,7 +92,7 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 				return true;
 			/* cleared, then looked at once more by nobody: whoever frees there next remembers it
 			 * again */
-			mbc_store32_relaxed(&ring[at], 0);
+			mbc_ring_drop(s, level, at);
 		}
 	}
 	return false;

@@ -40,7 +40,7 @@ static inline bool tail_is_due(const struct mbc_slot *s, unsigned level, uint64_
 
 void mbc_free_own_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask)
 {
-	struct mbc_ref r = mbc_ref_get(f, level, W / MBC_LINE_WORDS);
+	struct mbc_ref r = mbc_ref_sure(f, level, W / MBC_LINE_WORDS);
 	mbc_a64 *word = &r.line->word[W % MBC_LINE_WORDS];
 	uint64_t v = mbc_load_relaxed(word);
 

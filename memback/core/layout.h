@@ -134,7 +134,7 @@ struct mbc_slot {
 	mbc_a32 ring[MBC_RING0 + MBC_RING1];
 	mbc_a32 head[2]; /* where the next line goes in the ring of levels 0 and 1 */
 	struct mbc_intent intent;
-	uint32_t spare[2];
+	mbc_a32 used[2]; /* how many entries of each ring are not 0; only its owner looks */
 };
 
 _Static_assert(sizeof(struct mbc_slot) == 128, "a slot is two cache lines");
@@ -291,6 +291,16 @@ static inline struct mbc_block *mbc_block_at(const struct mb_frames *f, unsigned
 	return (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
 }
 
+/* The same for a block that is there beyond doubt. */
+static inline struct mbc_block *mbc_block_sure(const struct mb_frames *f, unsigned level, uint64_t b)
+{
+	uint64_t off = f->off_block[level] + b * MBC_PAGE;
+
+	if (mbc_by_directory(f, level))
+		off = (uint64_t)mbc_load32_acquire(mbc_dir(f, b)) << f->base_shift;
+	return (struct mbc_block *)mbc_at(f, off);
+}
+
 /* The block of a line. There are less than 2^32 lines: dividing 32 bits costs one multiplication. */
 static inline uint64_t mbc_block_of(uint64_t L)
 {
@@ -323,6 +333,12 @@ static inline struct mbc_ref mbc_ref_get(const struct mb_frames *f, unsigned lev
 	return mbc_ref_at(block, level, L);
 }
 
+/* The same for a line whose block is there beyond doubt. */
+static inline struct mbc_ref mbc_ref_sure(const struct mb_frames *f, unsigned level, uint64_t L)
+{
+	return mbc_ref_at(mbc_block_sure(f, level, mbc_block_of(L)), level, L);
+}
+
 /* Word W of a level whose line exists. A block's header shifts all words behind it by 128 bytes. */
 static inline mbc_a64 *mbc_word_at(const struct mb_frames *f, unsigned level, uint64_t W)
 {
@@ -330,7 +346,7 @@ static inline mbc_a64 *mbc_word_at(const struct mb_frames *f, unsigned level, ui
 	uint64_t start = (uint64_t)(uintptr_t)f + f->off_block[level];
 
 	if (mbc_by_directory(f, level))
-		start = (uint64_t)(uintptr_t)mbc_block_at(f, level, b) - b * MBC_PAGE;
+		start = (uint64_t)(uintptr_t)mbc_block_sure(f, level, b) - b * MBC_PAGE;
 	return (mbc_a64 *)(uintptr_t)(start + sizeof(struct mbc_block) -
 				      MBC_BLOCK_LINES * sizeof(struct mbc_line) + W * sizeof(mbc_a64) +
 				      b * (MBC_PAGE - MBC_BLOCK_LINES * sizeof(struct mbc_line)));

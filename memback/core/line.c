@@ -59,8 +59,10 @@ bool mbc_line_is_empty(struct mbc_ref r)
 
 bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)
 {
+	bool host = r.level == MB_BASE && f->in_band;
+
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
-		if ((mbc_load_seq(&r.line->word[w]) | mbc_home_mask(f, r, w)) != MBC_FULL)
+		if ((mbc_load_seq(&r.line->word[w]) | (host ? mbc_home_mask(f, r, w) : 0)) != MBC_FULL)
 			return false;
 	return true;
 }
@@ -76,7 +78,8 @@ void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	if (r.level == MB_GIANT)
 		return;
 	/* `held` is what kept an in-band block here; from now on the guard does */
-	r = mbc_pin(f, s, r.level, r.L);
+	if (mbc_by_directory(f, r.level))
+		r = mbc_pin(f, s, r.level, r.L);
 	/* seq, and so are the loads that follow: fact 5 */
 	mbc_and_seq(&r.block->held, ~r.bit);
 	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && usable(r) && !mbc_line_is_empty(r) &&
@@ -92,7 +95,7 @@ static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uin
 	uint64_t old = mbc_swap_seq(&s->at[level], W);
 
 	if (old != MBC_NONE && old / MBC_LINE_WORDS != W / MBC_LINE_WORDS)
-		mbc_line_leave(f, s, mbc_ref_get(f, level, old / MBC_LINE_WORDS));
+		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
 
 void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *whose, unsigned level)
@@ -100,7 +103,7 @@ void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *who
 	uint64_t old = mbc_swap_seq(&whose->at[level], MBC_NONE);
 
 	if (old != MBC_NONE)
-		mbc_line_leave(f, s, mbc_ref_get(f, level, old / MBC_LINE_WORDS));
+		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
 
 void mbc_slots_drop_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
@@ -147,6 +150,26 @@ bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 
 /* ---- split ------------------------------------------------------------------------------------------ */
 
+/* Stores the ones, but for the first n frames, which are got, and the frame that a block lies in. */
+static void fill(const struct mb_frames *f, struct mbc_ref r, unsigned n, struct mbc_got *got)
+{
+	bool host = r.level == MB_BASE && f->in_band;
+
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		uint64_t v = host ? MBC_FULL & ~mbc_home_mask(f, r, w) : MBC_FULL;
+
+		if (w == 0) {
+			uint64_t mask =
+			    v == MBC_FULL && n < MBC_WORD_BITS ? mbc_mask(0, n) : mbc_lowest_bits(v, n);
+
+			*got = (struct mbc_got){r.L * MBC_LINE_WORDS, mask};
+			v &= ~mask;
+		}
+		/* release: pairs with the acquire of whoever takes a bit */
+		mbc_store_release(&r.line->word[w], v);
+	}
+}
+
 int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
 	      struct mbc_got *got)
 {
@@ -158,17 +181,13 @@ int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t 
 		mbc_intent_done(s);
 		return -MBC_EAGAIN;
 	}
-	r = mbc_ref_get(f, level, L);
+	r = mbc_ref_sure(f, level, L);
 	/* a passer-by with a stale hint may have the bit for a moment: then the line is just nobody's */
 	mine = !(mbc_or_seq(&r.block->held, r.bit) & r.bit);
 	/* seq, and before the ones: fact 2 */
 	mbc_or_seq(&r.block->split, r.bit);
 	mbc_point(MBC_POINT_SPLIT_FILL);
-	*got = (struct mbc_got){L * MBC_LINE_WORDS, mbc_lowest_bits(MBC_FULL & ~mbc_home_mask(f, r, 0), n)};
-	/* release: pairs with the acquire of whoever takes a bit */
-	mbc_store_release(&r.line->word[0], MBC_FULL & ~got->mask & ~mbc_home_mask(f, r, 0));
-	for (unsigned w = 1; w < MBC_LINE_WORDS; w++)
-		mbc_store_release(&r.line->word[w], MBC_FULL & ~mbc_home_mask(f, r, w));
+	fill(f, r, n, got);
 	if (mine)
 		move_to(f, s, level, L * MBC_LINE_WORDS);
 	else
@@ -266,13 +285,31 @@ static mbc_a32 *ring_of(struct mbc_slot *s, unsigned level, uint32_t *size)
 	return level == MB_BASE ? s->ring : s->ring + MBC_RING0;
 }
 
+/* relaxed throughout: others read rings as hints only */
+static uint32_t ring_swap(struct mbc_slot *s, unsigned level, mbc_a32 *entry, uint32_t v)
+{
+	uint32_t out = mbc_load32_relaxed(entry);
+	uint32_t used = mbc_load32_relaxed(&s->used[level]) + (v != 0) - (out != 0);
+
+	mbc_store32_relaxed(entry, v);
+	mbc_store32_relaxed(&s->used[level], used);
+	return out;
+}
+
+void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry)
+{
+	uint32_t size;
+
+	ring_swap(s, level, ring_of(s, level, &size) + entry, 0);
+}
+
 void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
 {
 	uint32_t size, out, head;
 	mbc_a32 *ring;
 
 	if (level == MB_GIANT) {
-		mbc_part_set(f, mbc_ref_get(f, level, L));
+		mbc_part_set(f, mbc_ref_sure(f, level, L));
 		return;
 	}
 	ring = ring_of(s, level, &size);
@@ -280,10 +317,8 @@ void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 		if (mbc_load32_relaxed(&ring[k]) == (uint32_t)L + 1)
 			return;
 	head = mbc_load32_relaxed(&s->head[level]);
-	out = mbc_load32_relaxed(&ring[head % size]);
-	/* relaxed: others read rings as hints only */
-	mbc_store32_relaxed(&ring[head % size], (uint32_t)L + 1);
-	mbc_store32_relaxed(&s->head[level], (head + 1) % size);
+	mbc_store32_relaxed(&s->head[level], (head + 1) & (size - 1));
+	out = ring_swap(s, level, &ring[head & (size - 1)], (uint32_t)L + 1);
 	if (out)
 		publish(f, s, level, out - 1);
 }
@@ -294,9 +329,8 @@ void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level)
 	mbc_a32 *ring = ring_of(s, level, &size);
 
 	for (uint32_t k = 0; k < size; k++) {
-		uint32_t out = mbc_load32_relaxed(&ring[k]);
+		uint32_t out = ring_swap(s, level, &ring[k], 0);
 
-		mbc_store32_relaxed(&ring[k], 0);
 		if (out)
 			publish(f, s, level, out - 1);
 	}

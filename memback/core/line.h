@@ -66,6 +66,8 @@ bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 
 /* Remembers that the line has something free: in the slot's ring, and what falls out of that, as part. */
 void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
+/* Forgets an entry of the ring; nobody need remember its line. */
+void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry);
 /* Empties the ring of a slot. */
 void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level);
 

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* test-core-holes.c - pools with owners: huge and giant frames, and holes in them. */
+#include "layout.h"
+#include "pool.h"
+
+static void test_base_frames_are_refused(void **state)
+{
+	struct test_pool p = test_pool_make(GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	mb_frame frame = {0};
+
+	(void)state;
+	assert_int_equal(mb_frame_alloc(p.f, slot, MB_BASE, &frame), -EPERM);
+	assert_int_equal(mb_frame_alloc_batch(p.f, slot, MB_BASE, &frame, 1), -EPERM);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_BASE, frame), -EPERM);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, frame), -EPERM);
+	assert_int_equal(mb_frame_free_part(p.f, slot, frame, 1), -EPERM);
+	assert_int_equal(mb_range_remove(p.f, (mb_frame){1}, HUGE, NULL), -EINVAL);
+	test_pool_drop(&p);
+}
+
+static void test_holes_in_a_giant_frame(void **state)
+{
+	struct test_pool p = test_pool_make(2 * GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	uint64_t empty = test_snapshot(&p);
+	struct mb_frames_count c;
+	mb_frame giant;
+
+	(void)state;
+	assert_int_equal(mb_frame_alloc(p.f, slot, MB_GIANT, &giant), 0);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){giant.n + 3}, 2 * HUGE), 0);
+	c = test_count(&p);
+	assert_int_equal(c.holes, 2 * HUGE);
+	assert_int_equal(c.used, GIANT - 2 * HUGE);
+	assert_int_equal(c.free, GIANT);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){giant.n + 2}), MB_USED);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){giant.n + 3}), MB_HOLE);
+	test_pool_validate(&p);
+	/* holes are nobody else's: the only other frame is the other giant one */
+	for (uint64_t n = 0; n < 512; n++) {
+		mb_frame huge;
+
+		assert_int_equal(mb_frame_alloc(p.f, slot, MB_HUGE, &huge), 0);
+		assert_true(huge.n / GIANT != giant.n / GIANT);
+	}
+	assert_int_equal(mb_frame_alloc(p.f, slot, MB_HUGE, &giant), -ENOMEM);
+	for (uint64_t n = 0; n < 512; n++)
+		assert_int_equal(
+		    mb_frame_free(p.f, slot, MB_HUGE, (mb_frame){(1 - giant.n / GIANT) * GIANT + n * HUGE}), 0);
+	/* huge frames inside it are not frames of their own */
+	assert_int_equal(mb_frame_free(p.f, slot, MB_HUGE, giant), -ENOENT);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, giant), -EBUSY);
+	/* the whole of it becomes holes, and stays its owner's */
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){giant.n + 3}, 2 * HUGE), 0);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, giant, GIANT), 0);
+	assert_int_equal(test_count(&p).holes, GIANT);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, giant), -EBUSY);
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, giant, GIANT), 0);
+	assert_int_equal(test_count(&p).used, GIANT);
+	/* freed with holes in it, all of it is free */
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){giant.n + 77}, 99999), 0);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_GIANT, giant), 0);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_GIANT, giant), -EALREADY);
+	assert_int_equal(mb_slot_close(p.f, slot), 0);
+	assert_int_equal(test_snapshot(&p), empty);
+	assert_int_equal(test_count(&p).lines, 0);
+	test_pool_drop(&p);
+}
+
+static void test_bad_holes_change_nothing(void **state)
+{
+	struct test_pool p = test_pool_empty(4 * GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot;
+	mb_frame huge = {GIANT + 5 * HUGE};
+	uint64_t before;
+
+	(void)state;
+	assert_int_equal(mb_range_add(p.f, (mb_frame){0}, 2 * GIANT + 3 * HUGE), 0);
+	slot = test_slot(&p);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){0}), 0);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, huge), 0);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, (mb_frame){huge.n + HUGE}), 0);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){huge.n + 600}, 10), 0);
+	before = test_snapshot(&p);
+	/* a run that reaches a hole, at its end; one that lacks a hole */
+	assert_int_equal(mb_frame_holes_add(p.f, slot, huge, 601), -EALREADY);
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){huge.n + 600}, 11), -EALREADY);
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){5}, 1), -EALREADY);
+	/* not owned: free huge, free in a giant, offline, foreign */
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){huge.n + HUGE}, HUGE + 1), -EALREADY);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){huge.n + HUGE + 200}, HUGE), -ENOENT);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){GIANT - 1}, 2), -ENOENT);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){2 * GIANT + 3 * HUGE}, 1), -ENXIO);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){3 * GIANT}, 1), -ENXIO);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){4 * GIANT - 1}, 2), -ERANGE);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){0}, 0), -EINVAL);
+	assert_int_equal(test_snapshot(&p), before);
+	/* a huge frame with holes is freed with them */
+	assert_int_equal(mb_frame_free(p.f, slot, MB_HUGE, (mb_frame){huge.n + HUGE}), 0);
+	assert_int_equal(test_count(&p).holes, 0);
+	test_pool_drop(&p);
+}
+
+/* Random holes against one byte a frame. */
+static void test_holes_model(void **state)
+{
+	struct test_pool p = test_pool_make(GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	unsigned char *hole = calloc(GIANT, 1);
+	uint64_t x = test_seed(), holes = 0;
+
+	(void)state;
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){0}), 0);
+	for (unsigned n = 0; n < 3000; n++) {
+		uint64_t r = test_random(&x), first = (r >> 8) % GIANT;
+		uint64_t count = 1 + test_random(&x) % (r % 3 ? 700 : 20000);
+		bool add = r >> 4 & 1, fits;
+		int rc;
+
+		count = count < GIANT - first ? count : GIANT - first;
+		fits = memchr(hole + first, add, count) == NULL;
+		rc = add ? mb_frame_holes_add(p.f, slot, (mb_frame){first}, count)
+			 : mb_frame_holes_remove(p.f, slot, (mb_frame){first}, count);
+		assert_int_equal(rc, fits ? 0 : -EALREADY);
+		if (rc)
+			continue;
+		memset(hole + first, add, count);
+		holes = add ? holes + count : holes - count;
+		assert_int_equal(test_count(&p).holes, holes);
+	}
+	for (uint64_t n = 0; n < GIANT; n += 37)
+		assert_int_equal(mb_frame_state(p.f, (mb_frame){n}), hole[n] ? MB_HOLE : MB_USED);
+	free(hole);
+	test_pool_drop(&p);
+}
+
+static void test_drain_with_holes(void **state)
+{
+	struct test_pool p = test_pool_make(2 * GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	uint64_t left;
+
+	(void)state;
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){GIANT}), 0);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){GIANT + 9}, 9), 0);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){GIANT}, GIANT, &left), 0);
+	assert_int_equal(left, GIANT);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_GIANT, (mb_frame){GIANT}), 0);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){GIANT}, GIANT, &left), 0);
+	assert_int_equal(left, 0);
+	assert_int_equal(test_count(&p).offline, GIANT);
+	test_pool_drop(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_base_frames_are_refused),  cmocka_unit_test(test_holes_in_a_giant_frame),
+	    cmocka_unit_test(test_bad_holes_change_nothing), cmocka_unit_test(test_holes_model),
+	    cmocka_unit_test(test_drain_with_holes),
+	};
+
+	return cmocka_run_group_tests_name("core holes", tests, NULL, NULL);
+}
