@@ -292,15 +292,18 @@ static void zero_pending(struct mb_space *space, uint64_t gpa, uint64_t len)
 /*
  * Makes the memory usable: gives it back once more, since a guest may have touched what it did not have, and
  * what comes back reads as zero; reserves; populates. Counts still say holes.
+ * keep: what the guest wrote there meanwhile stays, and so does what pending holes still hold.
  */
-static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len)
+static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep)
 {
-	int rc = each_whole(space, gpa, len, purge_run);
+	int rc = keep ? 0 : each_whole(space, gpa, len, purge_run);
 
 	if (!rc && space->mem.ops->reserve)
 		rc = each_whole(space, gpa, len, reserve_run);
 	if (!rc && space->prealloc)
 		rc = each_whole(space, gpa, len, populate_run);
+	if (keep)
+		return rc;
 	if (rc)
 		(void)each_whole(space, gpa, len, give_back_run);
 	else
@@ -308,7 +311,7 @@ static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len)
 	return rc;
 }
 
-int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len)
+static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep)
 {
 	struct change c;
 	int rc = check_range(space, gpa, len);
@@ -322,7 +325,7 @@ int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 	if (!rc)
 		rc = budget_charge(space->pool->vars, c.whole, NULL);
 	if (!rc) {
-		rc = make_usable(space, gpa, len);
+		rc = make_usable(space, gpa, len, keep);
 		if (rc)
 			budget_uncharge(space->pool->vars, c.whole);
 	}
@@ -333,6 +336,30 @@ int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 	count_holes(space, gpa, len, false);
 	account(space, &c, len, false);
 	return 0;
+}
+
+int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	return deflate(space, gpa, len, false);
+}
+
+int mb_space_restore(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	return deflate(space, gpa, len, true);
+}
+
+int mb_space_purge(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	int rc = check_range(space, gpa, len);
+
+	/* That all of it is holes shows in that they can be removed; they are ours alone to add again. */
+	if (!rc)
+		rc = set_holes_range(space, gpa, len, false);
+	if (rc)
+		return rc;
+	rc = each_whole(space, gpa, len, purge_run);
+	(void)set_holes_range(space, gpa, len, true);
+	return rc;
 }
 
 uint64_t mb_space_budget_left(const struct mb_space *space)

@@ -9,8 +9,8 @@
  * guest negotiated MUST_TELL_HOST it does not touch the pages before. We try again every few milliseconds,
  * and after every inflation, which goes on all the while and may be what helps.
  *
- * A guest's reset leaves the balloon's pages "returning", see balloon_pages.h. What the guest wrote to such
- * pages before its driver was reset is not ours to keep: it had given them away.
+ * A guest's reset leaves the balloon's pages "returning", see balloon_pages.h: they become its own again as
+ * the budget allows, with what it has written to them meanwhile.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

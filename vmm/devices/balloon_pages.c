@@ -184,13 +184,15 @@ static uint64_t inflate_some(struct balloon_pages *bp, uint64_t first, uint64_t 
 	return 1;
 }
 
-static int deflate_some(struct balloon_pages *bp, uint64_t first, uint64_t count, uint64_t *done)
+/* The same with mb_space_deflate() or mb_space_restore(), except that some errors may pass. */
+static int deflate_some(struct balloon_pages *bp, space_call *call, uint64_t first, uint64_t count,
+			uint64_t *done)
 {
 	uint64_t left;
 	int rc = 0;
 
 	while (count) {
-		rc = timed_call(bp, mb_space_deflate, first, count);
+		rc = timed_call(bp, call, first, count);
 		if (!rc) {
 			bp->deflated_total += count;
 			*done = count;
@@ -226,6 +228,7 @@ static uint64_t piece_of(const struct pageset *other, uint64_t first, uint64_t c
 static uint64_t inflate_piece(struct balloon_pages *bp, uint64_t first, uint64_t count)
 {
 	bool given, returning;
+	int rc;
 
 	if (count > bp->stride)
 		count = bp->stride;
@@ -236,7 +239,14 @@ static uint64_t inflate_piece(struct balloon_pages *bp, uint64_t first, uint64_t
 	}
 	count = piece_of(&bp->returning, first, count, &returning);
 	if (returning) {
-		/* It never came back from the driver before, and need not now. */
+		/* The driver before had given it, and the guest may have written to it since; so it is given
+		 * again, but the budget need not be asked for it in between. */
+		if (count > bp->stride)
+			count = bp->stride;
+		rc = timed_call(bp, mb_space_purge, first, count);
+		if (rc)
+			log_at(LOG_WARN, "balloon: what a guest wrote to inflated memory stays: %s",
+			       strerror(-rc));
 		pageset_remove(&bp->returning, first, count);
 		pageset_add(&bp->given, first, count);
 		return count;
@@ -272,7 +282,8 @@ int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_
 	while (pageset_next(set, first, set->limit, &first, &count)) {
 		done = count = piece_of(&bp->given, first, count, &given);
 		if (given) {
-			rc = deflate_some(bp, first, count < bp->stride ? count : bp->stride, &done);
+			rc = deflate_some(bp, mb_space_deflate, first, count < bp->stride ? count : bp->stride,
+					  &done);
 			if (rc)
 				return rc;
 			pageset_remove(&bp->given, first, done);
@@ -294,7 +305,7 @@ int balloon_pages_return(struct balloon_pages *bp, uint64_t deadline)
 
 	bp->now = balloon_now_ns();
 	while (pageset_next(&bp->returning, first, bp->limit, &first, &count)) {
-		rc = deflate_some(bp, first, count < bp->stride ? count : bp->stride, &done);
+		rc = deflate_some(bp, mb_space_restore, first, count < bp->stride ? count : bp->stride, &done);
 		if (rc)
 			return rc;
 		pageset_remove(&bp->returning, first, done);

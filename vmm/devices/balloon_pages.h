@@ -15,8 +15,10 @@
  *   returning --inflate--> given
  *
  * Why returning: after a reset the balloon is empty (virtio 1.2, 2.4 and 5.5: a new driver starts with none
- * of its pages in it), and a rebooted guest thinks that all of its memory is its own. Nobody asked the
- * budget, though, so what it cannot give yet stays charged to nobody, and shows in balloon_status.waits_for.
+ * of its pages in it), and a guest that was reset thinks that all of its memory is its own. It does not wait
+ * for us: it may write to such a page before we come to it, so what is there is kept (mb_space_restore()).
+ * Nor did anybody ask the budget. What that cannot give yet stays charged to nobody, though the guest may
+ * touch it; it shows in balloon_status.waits_for, and mb_space_check() names what is resident of it.
  *
  * Loop thread only (it is mb_space_*'s one thread).
  */

@@ -156,6 +156,17 @@ MB_MUST_CHECK int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_
  * all of it, and its rest is pending.
  */
 MB_MUST_CHECK int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_t len);
+/*
+ * As mb_space_deflate(), for a guest that does not wait for it: one that was reset thinks that all its memory
+ * is its own, and may have written there already. What it wrote stays; the rest reads as zero or, where the
+ * bytes were pending, as it did.
+ */
+MB_MUST_CHECK int mb_space_restore(struct mb_space *space, uint64_t gpa, uint64_t len);
+/*
+ * Gives back to the kernel what a guest wrote to memory that is inflated; what is pending stays so.
+ * -EALREADY: part of it is not inflated; then nothing has changed.
+ */
+MB_MUST_CHECK int mb_space_purge(struct mb_space *space, uint64_t gpa, uint64_t len);
 /* Bytes that the budget could still charge now. */
 uint64_t mb_space_budget_left(const struct mb_space *space);
 

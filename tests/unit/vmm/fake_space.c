@@ -120,11 +120,12 @@ static int check(struct mb_space *s, uint64_t gpa, uint64_t len, bool out)
 	return rc;
 }
 
-static void set(struct mb_space *s, uint64_t gpa, uint64_t len, bool out)
+static void set(struct mb_space *s, uint64_t gpa, uint64_t len, bool out, bool keep)
 {
 	for (uint64_t pos = gpa; pos < gpa + len; pos += 4096)
 		s->out[index_of(pos)] = out;
-	memset(mb_space_hva(s, gpa, len), out ? 0xdd : 0, len);
+	if (!keep)
+		memset(mb_space_hva(s, gpa, len), out ? 0xdd : 0, len);
 	s->out_count = out ? s->out_count + (len >> 12) : s->out_count - (len >> 12);
 }
 
@@ -134,7 +135,7 @@ int mb_space_inflate(struct mb_space *s, uint64_t gpa, uint64_t len)
 
 	if (rc)
 		return rc;
-	set(s, gpa, len, true);
+	set(s, gpa, len, true, false);
 	s->budget += len;
 	s->calls.inflates++;
 	if (len >> 12 > s->calls.longest)
@@ -142,7 +143,7 @@ int mb_space_inflate(struct mb_space *s, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
-int mb_space_deflate(struct mb_space *s, uint64_t gpa, uint64_t len)
+static int come_back(struct mb_space *s, uint64_t gpa, uint64_t len, bool keep)
 {
 	int rc = check(s, gpa, len, true);
 
@@ -152,10 +153,29 @@ int mb_space_deflate(struct mb_space *s, uint64_t gpa, uint64_t len)
 	}
 	if (rc)
 		return rc;
-	set(s, gpa, len, false);
+	set(s, gpa, len, false, keep);
 	s->budget -= len;
 	s->calls.deflates++;
 	return 0;
+}
+
+int mb_space_deflate(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	return come_back(s, gpa, len, false);
+}
+
+int mb_space_restore(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	return come_back(s, gpa, len, true);
+}
+
+int mb_space_purge(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	int rc = check(s, gpa, len, true);
+
+	if (!rc)
+		memset(mb_space_hva(s, gpa, len), 0xdd, len);
+	return rc;
 }
 
 uint64_t mb_space_budget_left(const struct mb_space *s)

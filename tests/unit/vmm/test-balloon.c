@@ -469,6 +469,34 @@ static void test_reset_empties_the_balloon(void **state)
 	assert_int_equal(status(f).rejected, 0);
 }
 
+static void test_reset_keeps_what_is_written(void **state)
+{
+	struct fixture *f = *state;
+	unsigned char *p = mb_space_hva(f->r.space, RIG_PAGES * PAGE, 2 * PAGE);
+
+	send_run(&f->inflate, RIG_PAGES, 2);
+	rig_set(&f->r, VIRTIO_MMIO_STATUS, 0);
+	p[5] = 77; /* the guest does not wait for us */
+	assert_true(rig_until(&f->r, all_home, f));
+	assert_int_equal(p[5], 77);
+	/* Given again before it came back: then what is in it goes. */
+	bring_up(f, MUST_TELL);
+	send_run(&f->inflate, RIG_PAGES, 2);
+	fake_space_set_budget(f->r.space, 0);
+	rig_set(&f->r, VIRTIO_MMIO_STATUS, 0);
+	p[5] = 78;
+	p[PAGE + 5] = 79;
+	bring_up(f, MUST_TELL);
+	send_run(&f->inflate, RIG_PAGES, 1);
+	assert_int_equal(p[5], 0xdd);
+	fake_space_set_budget(f->r.space, 1000 * PAGE);
+	send_run(&f->deflate, RIG_PAGES, 1);
+	assert_int_equal(p[5], 0);
+	assert_true(rig_until(&f->r, all_home, f));
+	assert_int_equal(p[PAGE + 5], 79);
+	assert_int_equal(status(f).rejected, 0);
+}
+
 static void test_reset_without_budget(void **state)
 {
 	struct fixture *f = *state;
@@ -743,6 +771,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_memory_cannot_be_had, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_chain_does_not_wait_for_the_next, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset_empties_the_balloon, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_reset_keeps_what_is_written, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset_without_budget, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset_while_held_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset_in_the_middle_of_inflating, setup, teardown),
