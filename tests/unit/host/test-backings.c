@@ -73,6 +73,35 @@ static void what_comes_back_is_zero(void **state)
 	mb_pool_close(pool);
 }
 
+/* A guest that was reset does not wait: what it wrote to holes stays when they are restored. */
+static void restore_keeps_and_purge_drops(void **state)
+{
+	struct mb_pool *pool = pool_at(place, SIZE, 0);
+	struct mb_space *space = space_of(pool, "a", SIZE, false);
+	unsigned char *p = mb_space_window(space);
+
+	(void)state;
+	fill(space, 0, SIZE, 0x5a);
+	assert_int_equal(mb_space_inflate(space, 4 * MiB, 8 * MiB), 0);
+	p[4 * MiB + 5 * PAGE] = 1;
+	p[8 * MiB + 5 * PAGE] = 2;
+	assert_int_equal(mb_space_purge(space, 8 * MiB, 4 * MiB), 0);
+	assert_int_equal(count_kind(space, "intruder", NULL), 1);
+	assert_int_equal(mb_space_purge(space, 8 * MiB, 5 * MiB), -EALREADY);
+	assert_int_equal(mb_space_restore(space, 4 * MiB, 9 * MiB), -EALREADY);
+	assert_int_equal(budget_used(pool), SIZE - 8 * MiB);
+	assert_int_equal(mb_space_restore(space, 4 * MiB, 8 * MiB), 0);
+	assert_int_equal(p[4 * MiB + 5 * PAGE], 1);
+	p[4 * MiB + 5 * PAGE] = 0;
+	assert_true(all_zero(p + 4 * MiB, 8 * MiB));
+	assert_int_equal(p[12 * MiB], 0x5a);
+	assert_int_equal(budget_used(pool), SIZE);
+	assert_clean(space);
+	assert_pool_clean(pool);
+	mb_space_destroy(space);
+	mb_pool_close(pool);
+}
+
 /* Every second page, then the others: each hole is its own, and in the end all is gone. */
 static void small_holes(void **state)
 {
@@ -202,6 +231,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(resident_rises_and_falls),
 	    cmocka_unit_test(what_comes_back_is_zero),
+	    cmocka_unit_test(restore_keeps_and_purge_drops),
 	    cmocka_unit_test(small_holes),
 	    cmocka_unit_test(errors_change_nothing),
 	    cmocka_unit_test(prealloc_is_resident),
