@@ -40,7 +40,11 @@ struct mb_pool_config {
 	enum mb_backing backing;
 	uint64_t size;           /* bytes of frame numbers; a multiple of 2 MiB (1 GiB for hugetlb=1G) */
 	uint64_t budget;         /* bytes that may be out with owners; 0 means size */
-	const char *memory_path; /* pool file and MB_BACKING_FILE: where the memory file goes; NULL: PATH.mem */
+	/*
+	 * Pool file: where the memory file goes; NULL: PATH.mem. Private pool with MB_BACKING_FILE: a directory,
+	 * or a file that is not there yet and whose name is removed at once.
+	 */
+	const char *memory_path;
 	unsigned mode;           /* pool file: its permission bits; 0 means 0600 */
 };
 
