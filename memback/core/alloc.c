@@ -21,21 +21,21 @@
 /* A ring's line with few free frames is not worth holding: they are taken where they are. */
 #define HOLD_WORTH 4u
 
-/* Takes from the line that the slot holds, any word of it. */
+/* Takes from the line that the slot holds, any word of it; gives up a line that has nothing left. */
 static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
 {
 	uint64_t at = mbc_load_relaxed(&s->at[level]);
-	struct mbc_ref r;
 
 	if (at == MBC_NONE)
 		return false;
-	r = mbc_ref_sure(f, level, at / MBC_LINE_WORDS);
-	if (!mbc_line_take(r, at % MBC_LINE_WORDS, n, got))
-		return false;
-	/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
-	if (got->W != at)
-		mbc_cas_seq(&s->at[level], &at, got->W);
-	return true;
+	if (mbc_line_take(mbc_ref_sure(f, level, at / MBC_LINE_WORDS), at % MBC_LINE_WORDS, n, got)) {
+		/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
+		if (got->W != at)
+			mbc_cas_seq(&s->at[level], &at, got->W);
+		return true;
+	}
+	mbc_slot_drop(f, s, s, level);
+	return false;
 }
 
 /* Takes from a line without holding it. */
@@ -59,9 +59,25 @@ static bool worth_holding(struct mbc_ref r, unsigned n)
 		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
 
 		if (v)
-			return mbc_popcount(v) >= HOLD_WORTH + n;
+			return (v & (v - 1)) && mbc_popcount(v) >= HOLD_WORTH + n;
 	}
 	return false;
+}
+
+/*
+ * Takes from the line of a ring's entry, by holding it or where it is. *keep: the entry is of use still. A line
+ * that is empty need not be remembered: whoever frees there next sees an empty word, and remembers it.
+ */
+static bool from_entry(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned n,
+		       struct mbc_got *got, bool *keep)
+{
+	*keep = false;
+	if (worth_holding(r, n))
+		return mbc_line_hold(f, s, r) && from_held(f, s, r.level, n, got);
+	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || !mbc_line_take(r, 0, n, got))
+		return false;
+	*keep = !mbc_line_is_empty(r);
+	return true;
 }
 
 static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
@@ -73,27 +89,19 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->used[level]); k++) {
 		uint32_t at = (head - 1 - k) & (size - 1);
 		uint32_t e = mbc_load32_relaxed(&ring[at]);
+		bool ok = false, keep = false;
 		struct mbc_ref r;
-		bool hold;
 
 		if (!e)
 			continue;
 		r = mbc_pin(f, s, level, e - 1);
-		hold = r.block && worth_holding(r, n);
-		if (hold || !r.block)
-			mbc_ring_drop(s, level, at);
-		if (hold && mbc_line_hold(f, s, r)) {
-			mbc_unpin(f, s);
-			return from_held(f, s, level, n, got);
-		}
+		if (r.block)
+			ok = from_entry(f, s, r, n, got, &keep);
 		mbc_unpin(f, s);
-		if (!hold && r.block) {
-			if (from_line(f, s, level, e - 1, n, got))
-				return true;
-			/* cleared, then looked at once more by nobody: whoever frees there next remembers it
-			 * again */
+		if (!keep)
 			mbc_ring_drop(s, level, at);
-		}
+		if (ok)
+			return true;
 	}
 	return false;
 }
@@ -306,11 +314,27 @@ int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_fr
 	return alloc_one(f, slot, level, out);
 }
 
-/* As many as there are in the word that at[] names, written out as they are found. */
+/* Writes out the lowest n bits of v as frames of word W; returns what is left of v. */
+static MBC_INLINE uint64_t write_out(uint64_t v, uint64_t W, unsigned shift, mb_frame *out, unsigned n)
+{
+	unsigned first = mbc_lowest(v);
+	uint64_t x = (W * MBC_WORD_BITS + first) << shift, run = v >> first;
+
+	/* mostly they are neighbours */
+	if ((run & mbc_mask(0, n)) == mbc_mask(0, n)) {
+		for (unsigned k = 0; k < n; k++)
+			out[k].n = x + ((uint64_t)k << shift);
+		return v & ~(mbc_mask(0, n) << first);
+	}
+	for (unsigned k = 0; k < n; k++, v &= v - 1)
+		out[k].n = (W * MBC_WORD_BITS + mbc_lowest(v)) << shift;
+	return v;
+}
+
+/* As many as there are in the word that at[] names. */
 static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, mb_frame *out,
 			   unsigned count)
 {
-	unsigned shift = MB_LEVEL_SHIFT * level;
 	uint64_t at = mbc_load_relaxed(&s->at[level]), v, rest;
 	mbc_a64 *word;
 	unsigned n;
@@ -320,11 +344,13 @@ static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned lev
 	word = mbc_word_at(f, level, at);
 	v = mbc_load_relaxed(word);
 	do {
-		rest = v;
-		for (n = 0; rest && n < count; n++, rest &= rest - 1)
-			out[n].n = (at * MBC_WORD_BITS + mbc_lowest(rest)) << shift;
+		if (!v)
+			return 0;
+		n = mbc_popcount(v);
+		n = n < count ? n : count;
+		rest = write_out(v, at, MB_LEVEL_SHIFT * level, out, n);
 		/* acquire: pairs with the frees that set the bits */
-	} while (n && !mbc_cas_acquire(word, &v, rest));
+	} while (!mbc_cas_acquire(word, &v, rest));
 	return n;
 }
 

@@ -94,7 +94,7 @@ static MBC_COLD int free_odd(struct mb_frames *f, mb_slot slot, unsigned level, 
 	return 0;
 }
 
-/* What follows a free now and then; a function of its own, so that the common path needs no stack. */
+/* What follows a free now and then; a function of its own, so that the common path needs no stack for it. */
 static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t v,
 			       uint64_t now)
 {
@@ -106,12 +106,14 @@ static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned
 	return 0;
 }
 
+enum { AFTER = 1 }; /* freed, and free_after() is due */
+
 /*
- * The common path: frees the frames of a mask in word W of a level, all of them or none. -EAGAIN: their line is
- * not plain; -EALREADY: one of them is free.
+ * The common path: frees the frames of a mask in word W of a level, all of them or none; *was: the word before.
+ * -EAGAIN: their line is not plain; -EALREADY: one of them is free.
  */
 static MBC_INLINE int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W,
-				uint64_t mask, bool in_band)
+				uint64_t mask, bool in_band, uint64_t *was)
 {
 	uint64_t L = W / MBC_LINE_WORDS, b = mbc_block_of(L), v;
 	unsigned i = (unsigned)(L - b * MBC_BLOCK_LINES);
@@ -134,33 +136,34 @@ static MBC_INLINE int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigne
 		/* seq: publishes what was done in the frame, and comes before the looks at `held` and `special`
 		 */
 	} while (!mbc_cas_seq(word, &v, v | mask));
+	*was = v;
 	/* seq: either whoever drains sees our bit, or we see that it drains */
 	if ((mbc_load_seq(&block->special) >> i & 1) || tail_is_due(s, level, L, v, v | mask))
-		return free_after(f, s, level, W, v, v | mask);
+		return AFTER;
 	return 0;
+}
+
+/* One frame; calls come last, so that the common path needs no stack. */
+static MBC_INLINE int free_one(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t X, bool in_band)
+{
+	struct mbc_slot *s = mbc_slot_at(f, slot.n);
+	uint64_t was;
+	int rc;
+
+	if (!mbc_slot_is_open(f, slot))
+		return -MBC_EBADF;
+	rc = free_mask(f, s, level, X / MBC_WORD_BITS, mbc_bit(X), in_band, &was);
+	if (!rc)
+		return 0;
+	if (rc == AFTER)
+		return free_after(f, s, level, X / MBC_WORD_BITS, was, was | mbc_bit(X));
+	return free_odd(f, slot, level, X << (MB_LEVEL_SHIFT * level));
 }
 
 /* A base frame in band, where the block has to be looked up. */
 static __attribute__((noinline)) int free_in_band(struct mb_frames *f, mb_slot slot, uint64_t X)
 {
-	if (!mbc_slot_is_open(f, slot) || X >= f->capacity ||
-	    free_mask(f, mbc_slot_at(f, slot.n), MB_BASE, X / MBC_WORD_BITS, mbc_bit(X), true))
-		return free_odd(f, slot, MB_BASE, X);
-	return 0;
-}
-
-/* A base frame out of band. */
-static MBC_INLINE int free_base(struct mb_frames *f, mb_slot slot, uint64_t X)
-{
-	struct mbc_slot *s = mbc_slot_at(f, slot.n);
-
-	if (f->lowest | f->in_band)
-		return f->lowest ? free_odd(f, slot, MB_BASE, X) : free_in_band(f, slot, X);
-	if (!mbc_slot_is_open(f, slot) || X >= f->capacity)
-		return free_odd(f, slot, MB_BASE, X);
-	if (free_mask(f, s, MB_BASE, X / MBC_WORD_BITS, mbc_bit(X), false))
-		return free_odd(f, slot, MB_BASE, X);
-	return 0;
+	return free_one(f, slot, MB_BASE, X, true);
 }
 
 static __attribute__((noinline)) int free_large(struct mb_frames *f, mb_slot slot, unsigned level,
@@ -168,11 +171,18 @@ static __attribute__((noinline)) int free_large(struct mb_frames *f, mb_slot slo
 {
 	uint64_t X = frame >> (MB_LEVEL_SHIFT * level);
 
-	if (!mbc_slot_is_open(f, slot) || X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity ||
-	    child_is_split(f, level, X) ||
-	    free_mask(f, mbc_slot_at(f, slot.n), level, X / MBC_WORD_BITS, mbc_bit(X), false))
+	if (X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity || child_is_split(f, level, X))
 		return free_odd(f, slot, level, frame);
-	return 0;
+	return free_one(f, slot, level, X, false);
+}
+
+static MBC_INLINE int free_base(struct mb_frames *f, mb_slot slot, uint64_t X)
+{
+	if (X >= f->capacity || f->lowest != MB_BASE)
+		return free_odd(f, slot, MB_BASE, X);
+	if (f->in_band)
+		return free_in_band(f, slot, X);
+	return free_one(f, slot, MB_BASE, X, false);
 }
 
 int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame)
@@ -187,11 +197,16 @@ int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_fra
 /* How many base frames follow one another upwards in the word of the first; *mask: their bits. */
 static MBC_INLINE unsigned gather(const mb_frame *frames, unsigned count, uint64_t *mask)
 {
-	uint64_t first = frames[0].n & ~(uint64_t)(MBC_WORD_BITS - 1), m = 0;
-	unsigned n = 0;
+	uint64_t first = frames[0].n, word = first & ~(uint64_t)(MBC_WORD_BITS - 1), m;
+	unsigned room = (unsigned)(MBC_WORD_BITS - first % MBC_WORD_BITS), n = 1;
 
+	/* mostly they are neighbours */
+	room = room < count ? room : count;
+	while (n < room && frames[n].n == first + n)
+		n++;
+	m = mbc_mask((unsigned)(first % MBC_WORD_BITS), n);
 	while (n < count) {
-		uint64_t x = frames[n].n - first;
+		uint64_t x = frames[n].n - word;
 
 		/* not in this word, or not upwards: twice the same must not become one bit */
 		if (x >= MBC_WORD_BITS || m >> x)
@@ -215,14 +230,18 @@ int mb_frame_free_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, 
 	if ((unsigned)level >= MB_LEVELS || !count || count > INT32_MAX)
 		return -MBC_EINVAL;
 	while (done < count) {
-		uint64_t mask, first = frames[done].n;
+		uint64_t mask, was, first = frames[done].n;
 		unsigned n = groups ? gather(frames + done, count - done, &mask) : 0;
 		int rc;
 
-		if (n > 1 && first < f->capacity && f->capacity - first > frames[done + n - 1].n - first &&
-		    free_mask(f, s, MB_BASE, first / MBC_WORD_BITS, mask, f->in_band) == 0) {
-			done += n;
-			continue;
+		if (n > 1 && first < f->capacity && f->capacity - first > frames[done + n - 1].n - first) {
+			rc = free_mask(f, s, MB_BASE, first / MBC_WORD_BITS, mask, f->in_band, &was);
+			if (rc == AFTER)
+				rc = free_after(f, s, MB_BASE, first / MBC_WORD_BITS, was, was | mask);
+			if (!rc) {
+				done += n;
+				continue;
+			}
 		}
 		/* one by one: to find the bad one, or because their line is not plain */
 		rc = mb_frame_free(f, slot, level, frames[done]);

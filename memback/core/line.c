@@ -9,25 +9,16 @@
 #include "point.h"
 #include "state.h"
 
-struct mbc_ref mbc_pin(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
+struct mbc_ref mbc_pin_in_band(struct mb_frames *f, struct mbc_slot *s, uint64_t L)
 {
 	struct mbc_ref r;
 
-	if (!f->in_band || level != 0)
-		return mbc_ref_get(f, level, L);
 	/* seq: the guard is seen before the directory is read; pairs with mbc_block_vanish() */
-	mbc_swap32_seq(&s->guard, (uint32_t)(mbc_block_of(L)) + 1);
-	r = mbc_ref_get(f, level, L);
+	mbc_swap32_seq(&s->guard, (uint32_t)mbc_block_of(L) + 1);
+	r = mbc_ref_get(f, MB_BASE, L);
 	if (!r.block)
 		mbc_unpin(f, s);
 	return r;
-}
-
-void mbc_unpin(struct mb_frames *f, struct mbc_slot *s)
-{
-	/* release: what we did in the block is done */
-	if (f->in_band)
-		mbc_store32_release(&s->guard, 0);
 }
 
 bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got)
@@ -313,7 +304,7 @@ void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 		return;
 	}
 	ring = ring_of(s, level, &size);
-	for (uint32_t k = 0; k < size; k++)
+	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->used[level]); k++)
 		if (mbc_load32_relaxed(&ring[k]) == (uint32_t)L + 1)
 			return;
 	head = mbc_load32_relaxed(&s->head[level]);

@@ -27,8 +27,21 @@
  * is guarded, so that it cannot vanish: at most one at a time, until mbc_unpin(). block is NULL where there is
  * none.
  */
-struct mbc_ref mbc_pin(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
-void mbc_unpin(struct mb_frames *f, struct mbc_slot *s);
+struct mbc_ref mbc_pin_in_band(struct mb_frames *f, struct mbc_slot *s, uint64_t L);
+
+static inline struct mbc_ref mbc_pin(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
+{
+	if (mbc_by_directory(f, level))
+		return mbc_pin_in_band(f, s, L);
+	return mbc_ref_sure(f, level, L);
+}
+
+static inline void mbc_unpin(struct mb_frames *f, struct mbc_slot *s)
+{
+	/* release: what we did in the block is done */
+	if (f->in_band)
+		mbc_store32_release(&s->guard, 0);
+}
 
 /* Frames that were got: bits of one word. */
 struct mbc_got {

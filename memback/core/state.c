@@ -48,7 +48,9 @@ bool mbc_is_draining(const struct mb_frames *f, unsigned level, uint64_t X)
 	struct mbc_masks m;
 	struct mbc_ref r = mbc_ref_get(f, level, X / MBC_LINE_FRAMES);
 
-	if (level == 0 && r.block && mbc_has(&r.block->drain, r.bit))
+	if (!r.block || !mbc_has(&r.block->special, r.bit))
+		return false;
+	if (level == 0 && mbc_has(&r.block->drain, r.bit))
 		return true;
 	return mbc_masks_get(f, level, X / MBC_WORD_BITS, &m) && mbc_has(m.drain, mbc_bit(X));
 }
