@@ -16,7 +16,10 @@ struct trap_frame {
 /* Makes the vectors valid. The first thing to do: before it any exception is a triple fault. */
 void trap_init(void);
 
-/* From now on this exception, wherever it comes, ends the VM with EXIT_OK. */
+#define TRAP_NONE 256
+#define TRAP_ANY  257
+
+/* From now on this exception (or any), wherever it comes, ends the VM with EXIT_OK. */
 void trap_expect(uint64_t vector);
 
 /* From start.S, at CPL3: resolves page faults, ends the VM at anything else. */
