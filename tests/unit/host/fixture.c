@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +119,22 @@ static bool get_hugepages(unsigned count)
 	return count && setting(NR_HUGEPAGES, text) && read_number(NR_HUGEPAGES) == old + count;
 }
 
+static void restore_settings(void)
+{
+	while (changes > 0) {
+		changes--;
+		write_text(changed[changes].path, changed[changes].old);
+	}
+}
+
+/* A test that is told to stop (it took too long) still puts the host's settings back. */
+static void on_signal(int number)
+{
+	if (owner == getpid())
+		restore_settings();
+	_exit(128 + number);
+}
+
 int fixture_begin(unsigned hugepages)
 {
 	snprintf(dir, sizeof(dir), "/tmp/memback-test-XXXXXX");
@@ -125,6 +142,8 @@ int fixture_begin(unsigned hugepages)
 		return -1;
 	owner = getpid();
 	atexit(fixture_end);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
 	/* Mounts of ours must not outlive us nor be seen by others. */
 	if (!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
 		have_tmpfs = mount_at("tmpfs", "tmpfs", "huge=advise");
@@ -143,10 +162,7 @@ void fixture_end(void)
 	/* Children of a test inherit atexit(): only the one that began may end. */
 	if (!dir[0] || owner != getpid())
 		return;
-	while (changes > 0) {
-		changes--;
-		write_text(changed[changes].path, changed[changes].old);
-	}
+	restore_settings();
 	for (unsigned i = 0; i < 2; i++)
 		umount2(fixture_path(mounts[i]), MNT_DETACH);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
