@@ -70,14 +70,11 @@ static inline bool child_is_split(const struct mb_frames *f, unsigned level, uin
 }
 
 /* A frame whose line is not plain, or that looks wrong: find out what it is. */
-static MBC_COLD int free_odd(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t frame)
+static MBC_COLD int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t frame)
 {
-	struct mbc_slot *s = mbc_slot_get(f, slot);
 	uint64_t X;
 	int rc;
 
-	if (!s)
-		return -MBC_EBADF;
 	if (level >= MB_LEVELS || frame & (mb_level_frames((enum mb_level)level) - 1))
 		return -MBC_EINVAL;
 	if (frame >= f->capacity)
@@ -94,104 +91,81 @@ static MBC_COLD int free_odd(struct mb_frames *f, mb_slot slot, unsigned level, 
 	return 0;
 }
 
-/* What follows a free now and then; a function of its own, so that the common path needs no stack for it. */
-static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t v,
+/*
+ * What follows a free now and then. A function of its own, called last, so that the common path needs no stack.
+ * X: a frame of the word that was freed into, v and now: the word before and after.
+ */
+static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X, uint64_t v,
 			       uint64_t now)
 {
-	uint64_t L = W / MBC_LINE_WORDS;
-
-	if (tail_is_due(s, level, L, v, now))
-		tail(f, s, level, L, v, now);
-	mbc_settle_free(f, s, level, W);
+	if (tail_is_due(s, level, X / MBC_LINE_FRAMES, v, now))
+		tail(f, s, level, X / MBC_LINE_FRAMES, v, now);
+	mbc_settle_free(f, s, level, X / MBC_WORD_BITS);
 	return 0;
 }
 
-enum { AFTER = 1 }; /* freed, and free_after() is due */
-
 /*
- * The common path: frees the frames of a mask in word W of a level, all of them or none; *was: the word before.
- * -EAGAIN: their line is not plain; -EALREADY: one of them is free.
+ * The common path: frees the frames of a mask in the word of frame X of a level, all of them or none. Where
+ * the line is not plain or one of them is free: odd, or free_odd() if that is 0.
  */
-static MBC_INLINE int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W,
-				uint64_t mask, bool in_band, uint64_t *was)
+static MBC_INLINE int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X,
+				uint64_t mask, struct mbc_block *block, int odd)
 {
-	uint64_t L = W / MBC_LINE_WORDS, b = mbc_block_of(L), v;
-	unsigned i = (unsigned)(L - b * MBC_BLOCK_LINES);
-	struct mbc_block *block;
-	mbc_a64 *word;
+	uint64_t b = mbc_block_of(X / MBC_LINE_FRAMES), v;
+	unsigned i = (unsigned)(X / MBC_LINE_FRAMES - b * MBC_BLOCK_LINES);
+	mbc_a64 *word = &block->line[0].word[0] + (X / MBC_WORD_BITS - b * (MBC_BLOCK_LINES * MBC_LINE_WORDS));
 
-	if (in_band)
-		block = mbc_block_at(f, level, b);
-	else
-		block = (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
 	/* relaxed: the frame is the caller's, so its line is split since before the caller got it */
-	if ((in_band && !block) ||
-	    !((mbc_load_relaxed(&block->split) & ~mbc_load_relaxed(&block->special)) >> i & 1))
-		return -MBC_EAGAIN;
-	word = &block->line[i].word[W % MBC_LINE_WORDS];
+	if (!((mbc_load_relaxed(&block->split) & ~mbc_load_relaxed(&block->special)) >> i & 1))
+		return odd ? odd : free_odd(f, s, level, X << (MB_LEVEL_SHIFT * level));
 	v = mbc_load_relaxed(word);
 	do {
 		if (v & mask)
-			return -MBC_EALREADY;
+			return odd ? odd : free_odd(f, s, level, X << (MB_LEVEL_SHIFT * level));
 		/* seq: publishes what was done in the frame, and comes before the looks at `held` and `special`
 		 */
 	} while (!mbc_cas_seq(word, &v, v | mask));
-	*was = v;
 	/* seq: either whoever drains sees our bit, or we see that it drains */
-	if ((mbc_load_seq(&block->special) >> i & 1) || tail_is_due(s, level, L, v, v | mask))
-		return AFTER;
+	if ((mbc_load_seq(&block->special) >> i & 1) || tail_is_due(s, level, X / MBC_LINE_FRAMES, v, v | mask))
+		return free_after(f, s, level, X, v, v | mask);
 	return 0;
 }
 
-/* One frame; calls come last, so that the common path needs no stack. */
-static MBC_INLINE int free_one(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t X, bool in_band)
+/* A frame of a pool or level where something has to be looked up first. */
+static MBC_COLD int free_other(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t frame)
 {
-	struct mbc_slot *s = mbc_slot_at(f, slot.n);
-	uint64_t was;
-	int rc;
-
-	if (!mbc_slot_is_open(f, slot))
-		return -MBC_EBADF;
-	rc = free_mask(f, s, level, X / MBC_WORD_BITS, mbc_bit(X), in_band, &was);
-	if (!rc)
-		return 0;
-	if (rc == AFTER)
-		return free_after(f, s, level, X / MBC_WORD_BITS, was, was | mbc_bit(X));
-	return free_odd(f, slot, level, X << (MB_LEVEL_SHIFT * level));
-}
-
-/* A base frame in band, where the block has to be looked up. */
-static __attribute__((noinline)) int free_in_band(struct mb_frames *f, mb_slot slot, uint64_t X)
-{
-	return free_one(f, slot, MB_BASE, X, true);
-}
-
-static __attribute__((noinline)) int free_large(struct mb_frames *f, mb_slot slot, unsigned level,
-						uint64_t frame)
-{
+	struct mbc_slot *s = mbc_slot_get(f, slot);
 	uint64_t X = frame >> (MB_LEVEL_SHIFT * level);
+	struct mbc_block *block;
 
-	if (X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity || child_is_split(f, level, X))
-		return free_odd(f, slot, level, frame);
-	return free_one(f, slot, level, X, false);
+	if (!s)
+		return -MBC_EBADF;
+	if (level >= MB_LEVELS || level < f->lowest || X << (MB_LEVEL_SHIFT * level) != frame ||
+	    frame >= f->capacity || (level > 0 && child_is_split(f, level, X)))
+		return free_odd(f, s, level, frame);
+	block = mbc_block_at(f, level, mbc_block_of(X / MBC_LINE_FRAMES));
+	if (mbc_by_directory(f, level) && !block)
+		return free_odd(f, s, level, frame);
+	return free_mask(f, s, level, X, mbc_bit(X), block, 0);
 }
 
-static MBC_INLINE int free_base(struct mb_frames *f, mb_slot slot, uint64_t X)
+/* What all base frames of a pool without owners and out of band have in common. */
+static inline bool is_common(const struct mb_frames *f, mb_slot slot, uint64_t X)
 {
-	if (X >= f->capacity || f->lowest != MB_BASE)
-		return free_odd(f, slot, MB_BASE, X);
-	if (f->in_band)
-		return free_in_band(f, slot, X);
-	return free_one(f, slot, MB_BASE, X, false);
+	return (f->lowest | f->in_band) == 0 && X < f->capacity && mbc_slot_is_open(f, slot);
+}
+
+static inline struct mbc_block *common_block(const struct mb_frames *f, uint64_t X)
+{
+	return (struct mbc_block *)mbc_at(f, f->off_block[0] + mbc_block_of(X / MBC_LINE_FRAMES) * MBC_PAGE);
 }
 
 int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame)
 {
-	if (level == MB_BASE)
-		return free_base(f, slot, frame.n);
-	if ((unsigned)level >= MB_LEVELS)
-		return free_odd(f, slot, level, frame.n);
-	return free_large(f, slot, level, frame.n);
+	if (level != MB_BASE || !is_common(f, slot, frame.n))
+		return free_other(f, slot, level, frame.n);
+	return free_mask(f, mbc_slot_at(f, slot.n), MB_BASE, frame.n, mbc_bit(frame.n),
+			 common_block(f, frame.n), 0);
 }
 
 /* How many base frames follow one another upwards in the word of the first; *mask: their bits. */
@@ -218,36 +192,40 @@ static MBC_INLINE unsigned gather(const mb_frame *frames, unsigned count, uint64
 	return n;
 }
 
+/* The frames of a batch that lie in one word; how many were freed, 0: try them one by one. */
+static MBC_INLINE unsigned free_group(struct mb_frames *f, mb_slot slot, const mb_frame *frames, unsigned count)
+{
+	uint64_t mask;
+	unsigned n = gather(frames, count, &mask);
+
+	/* they ascend: the last one is the highest */
+	if (n < 2 || !is_common(f, slot, frames[n - 1].n) ||
+	    free_mask(f, mbc_slot_at(f, slot.n), MB_BASE, frames[0].n, mask, common_block(f, frames[0].n), -1))
+		return 0;
+	return n;
+}
+
 int mb_frame_free_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, const mb_frame *frames,
 			unsigned count)
 {
-	struct mbc_slot *s = mbc_slot_get(f, slot);
-	bool groups = level == MB_BASE && f->lowest == MB_BASE;
 	unsigned done = 0;
 
-	if (!s)
+	if (!mbc_slot_is_open(f, slot))
 		return -MBC_EBADF;
 	if ((unsigned)level >= MB_LEVELS || !count || count > INT32_MAX)
 		return -MBC_EINVAL;
 	while (done < count) {
-		uint64_t mask, was, first = frames[done].n;
-		unsigned n = groups ? gather(frames + done, count - done, &mask) : 0;
-		int rc;
+		unsigned n = level == MB_BASE ? free_group(f, slot, frames + done, count - done) : 0;
 
-		if (n > 1 && first < f->capacity && f->capacity - first > frames[done + n - 1].n - first) {
-			rc = free_mask(f, s, MB_BASE, first / MBC_WORD_BITS, mask, f->in_band, &was);
-			if (rc == AFTER)
-				rc = free_after(f, s, MB_BASE, first / MBC_WORD_BITS, was, was | mask);
-			if (!rc) {
-				done += n;
-				continue;
-			}
+		if (!n) {
+			/* to find the bad one, or because their line is not plain */
+			int rc = mb_frame_free(f, slot, level, frames[done]);
+
+			if (rc)
+				return done ? (int)done : rc;
+			n = 1;
 		}
-		/* one by one: to find the bad one, or because their line is not plain */
-		rc = mb_frame_free(f, slot, level, frames[done]);
-		if (rc)
-			return done ? (int)done : rc;
-		done++;
+		done += n;
 	}
 	return (int)done;
 }

@@ -23,7 +23,7 @@
 
 #define GIB_FRAMES (UINT64_C(1) << 18)
 #define FRAMES     (4 * GIB_FRAMES)
-#define BULK       (UINT64_C(1) << 16)
+#define BULK       (UINT64_C(1) << 14)
 #define PAIRS      (UINT64_C(1) << 17)
 #define LIVE       65536u
 #define BATCH      16u
@@ -364,7 +364,7 @@ static void set_up(struct bench *b)
 	b->ref = ref_create(FRAMES);
 	/* one frame stays out, or each pair would compress and decompress a block */
 	need(b->ref && ref_alloc(b->ref, &one) == 0, "out of memory");
-	b->frames = malloc(BULK * sizeof(*b->frames));
+	b->frames = malloc(LIVE * sizeof(*b->frames));
 	need(b->frames != NULL, "out of memory");
 	need(mb_slot_open(b->f, &b->slot) == 0, "no slot");
 }
