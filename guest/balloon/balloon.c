@@ -181,6 +181,9 @@ int guest_main(void)
 	const char *error;
 
 	parse_options(&g);
+	/* virtio 1.2, 5.5.6: page numbers have 32 bits. */
+	if (boot_ram_end() / PAGE_SIZE > UINT32_MAX)
+		machine_die("balloon: memory ends at 0x%lx, beyond what page numbers reach", boot_ram_end());
 	error = balloon_driver_open(&g.driver, parse_pfns());
 	if (error)
 		machine_die("balloon: %s", error);
