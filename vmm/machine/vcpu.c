@@ -101,10 +101,12 @@ static void crash(struct vcpu *v, enum machine_end end, const char *what, const 
 
 static void on_internal_error(struct vcpu *v)
 {
+	struct kvm_sregs sregs;
 	char what[96];
 	if (v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
+		bool ring0 = ioctl(v->fd, KVM_GET_SREGS, &sregs) == 0 && sregs.ss.dpl == 0;
 		crash(v, MACHINE_END_CRASH, "KVM cannot emulate an instruction of the guest",
-		      host_emulates_ring0()
+		      ring0 && host_emulates_ring0()
 			  ? "this host's KVM emulates guest ring 0 and lacks this instruction: "
 			    "run the guest where KVM is backed by hardware"
 			  : "");
