@@ -30,8 +30,8 @@ static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		return false;
 	if (mbc_line_take(mbc_ref_sure(f, level, at / MBC_LINE_WORDS), at % MBC_LINE_WORDS, n, got)) {
 		/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
-		if (got->W != at)
-			mbc_cas_seq(&s->at[level], &at, got->W);
+		if (got->W != at && mbc_cas_seq(&s->at[level], &at, got->W))
+			mbc_slot_locate(f, s, level, got->W);
 		return true;
 	}
 	mbc_slot_drop(f, s, s, level);
@@ -84,10 +84,10 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 {
 	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
 	mbc_a32 *ring = level == MB_BASE ? s->ring : s->ring + MBC_RING0;
-	uint32_t head = mbc_load32_relaxed(&s->head[level]);
+	uint32_t turn = mbc_load32_relaxed(&s->turn[level]);
 
-	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->used[level]); k++) {
-		uint32_t at = (head - 1 - k) & (size - 1);
+	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->turn[level]) >> 16; k++) {
+		uint32_t at = (turn - 1 - k) & (size - 1);
 		uint32_t e = mbc_load32_relaxed(&ring[at]);
 		bool ok = false, keep = false;
 		struct mbc_ref r;
@@ -283,18 +283,55 @@ static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned l
 	return rc;
 }
 
+/* The word that at[] names. */
+static MBC_INLINE mbc_a64 *held_word(const struct mb_frames *f, const struct mbc_slot *s, unsigned level,
+				     uint64_t at)
+{
+	if (f->in_band || level >= MB_GIANT)
+		return mbc_word_at(f, level, at);
+	return (mbc_a64 *)mbc_at(f, (uint64_t)mbc_load32_relaxed(&s->where[level]) * sizeof(mbc_a64));
+}
+
+/*
+ * The word that at[] names is empty: goes on to the next one of the line that is not. Out of band, levels 0 and
+ * 1, and mostly the same as from_held(); of its own because it is due every 64 frames.
+ */
+static MBC_COLD int alloc_next(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
+{
+	struct mbc_slot *s = mbc_slot_at(f, slot.n);
+	uint64_t at = mbc_load_relaxed(&s->at[level]);
+	mbc_a64 *word = held_word(f, s, level, at);
+
+	for (unsigned k = 1; at != MBC_NONE && at % MBC_LINE_WORDS + k < MBC_LINE_WORDS; k++) {
+		uint64_t v = mbc_load_relaxed(word + k);
+
+		while (v)
+			if (mbc_cas_acquire(word + k, &v, v & (v - 1))) {
+				uint64_t next = at + k;
+
+				out->n = (next * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
+				/* fails if the line was taken away from us meanwhile */
+				if (mbc_cas_seq(&s->at[level], &at, next))
+					mbc_slot_locate(f, s, level, next);
+				return 0;
+			}
+	}
+	return alloc_one_slow(f, slot, level, out);
+}
+
 /* The common path: a bit of the word that at[] names. */
 static MBC_INLINE int alloc_one(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
+	struct mbc_slot *s = mbc_slot_at(f, slot.n);
 	uint64_t at, v;
 	mbc_a64 *word;
 
 	if (!mbc_slot_is_open(f, slot))
 		return alloc_one_slow(f, slot, level, out);
-	at = mbc_load_relaxed(&mbc_slot_at(f, slot.n)->at[level]);
+	at = mbc_load_relaxed(&s->at[level]);
 	if (at == MBC_NONE)
 		return alloc_one_slow(f, slot, level, out);
-	word = mbc_word_at(f, level, at);
+	word = held_word(f, s, level, at);
 	v = mbc_load_relaxed(word);
 	while (v)
 		/* acquire: pairs with the free that set the bit */
@@ -302,7 +339,7 @@ static MBC_INLINE int alloc_one(struct mb_frames *f, mb_slot slot, unsigned leve
 			out->n = (at * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
 			return 0;
 		}
-	return alloc_one_slow(f, slot, level, out);
+	return alloc_next(f, slot, level, out);
 }
 
 int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out)
@@ -341,7 +378,7 @@ static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned lev
 
 	if (at == MBC_NONE)
 		return 0;
-	word = mbc_word_at(f, level, at);
+	word = held_word(f, s, level, at);
 	v = mbc_load_relaxed(word);
 	do {
 		if (!v)

@@ -11,6 +11,15 @@
 
 #include "line.h"
 
+/* Is there anything to settle for frame X? A cheap look, right when it says no. */
+static inline bool mbc_leaves_perhaps(const struct mb_frames *f, unsigned level, uint64_t X)
+{
+	struct mbc_ref r = mbc_ref_sure(f, level, X / MBC_LINE_FRAMES);
+
+	/* seq: after what was stored, see above */
+	return mbc_has(&r.block->special, r.bit);
+}
+
 /* Something was freed in word W: swallow of it what is to leave. */
 void mbc_settle_free(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W);
 /* Frame L of level + 1 was split into line L: if it was to leave, so is all of the line. */

@@ -39,7 +39,7 @@ static uint64_t place(struct mb_frames *f)
 		f->lines[level] = div_up(f->capacity, mb_level_frames((enum mb_level)level) * MBC_LINE_FRAMES);
 		f->blocks[level] = div_up(f->lines[level], MBC_BLOCK_LINES);
 	}
-	f->off_slots = off;
+	f->off_slots = MBC_OFF_SLOTS;
 	off += (uint64_t)(f->slots + 1) * sizeof(struct mbc_slot);
 	for (unsigned level = MB_GIANT + 1; level-- > 0;)
 		place_tree(f, level, &off);

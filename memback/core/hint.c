@@ -76,6 +76,8 @@ bool mbc_part_find(struct mb_frames *f, unsigned level, uint64_t *block)
 {
 	unsigned top = f->tiers[level];
 
+	if (!mbc_load_seq(tier_word(f, level, top - 1, 0)))
+		return false;
 	/* a dead end is a bit that somebody is about to clear, or that was left behind: clear it, begin again
 	 */
 	for (unsigned tries = 0; tries < 64; tries++) {

@@ -62,11 +62,11 @@
 #define MBC_LINE_FRAMES    512u
 #define MBC_BLOCK_LINES    62u
 #define MBC_PAGE           4096u
-#define MBC_FULL           UINT64_MAX /* a word whose frames are all free */
-#define MBC_NONE           UINT64_MAX /* no line is held */
-#define MBC_TIERS          5u         /* 64^5 blocks are more than the 2^41 frames that there may be */
-#define MBC_MAX_FRAMES     (UINT64_C(1) << 40)
-#define MBC_EDGES          128u /* ragged level-0 lines that a pool may have at once */
+#define MBC_FULL           UINT64_MAX          /* a word whose frames are all free */
+#define MBC_NONE           UINT64_MAX          /* no line is held */
+#define MBC_TIERS          5u                  /* 64^5 blocks are more than the 2^41 frames that there may be */
+#define MBC_MAX_FRAMES     (UINT64_C(1) << 37) /* so that 32 bits count the words of the metadata */
+#define MBC_EDGES          128u                /* ragged level-0 lines that a pool may have at once */
 #define MBC_EDGES_IN_BAND  16u
 #define MBC_RING0          8u
 #define MBC_RING1          4u
@@ -132,9 +132,10 @@ struct mbc_slot {
 	mbc_a32 state; /* enum mbc_slot_state */
 	mbc_a32 guard; /* in band: the level-0 block (+ 1) that it looks into and that must not vanish */
 	mbc_a32 ring[MBC_RING0 + MBC_RING1];
-	mbc_a32 head[2]; /* where the next line goes in the ring of levels 0 and 1 */
+	mbc_a32 turn[2]; /* of the rings of levels 0 and 1: where the next line goes, entries in use << 16 */
+	mbc_a32
+	    where[2]; /* out of band: of word at[], its place in the metadata, in words; its owner's alone */
 	struct mbc_intent intent;
-	mbc_a32 used[2]; /* how many entries of each ring are not 0; only its owner looks */
 };
 
 _Static_assert(sizeof(struct mbc_slot) == 128, "a slot is two cache lines");
@@ -246,9 +247,11 @@ static inline void *mbc_at(const struct mb_frames *f, uint64_t off)
 	return (void *)((uintptr_t)f + (uintptr_t)off);
 }
 
+#define MBC_OFF_SLOTS MBC_PAGE /* a constant: a load less on every path */
+
 static inline struct mbc_slot *mbc_slot_at(const struct mb_frames *f, uint32_t n)
 {
-	return (struct mbc_slot *)mbc_at(f, f->off_slots + (uint64_t)n * sizeof(struct mbc_slot));
+	return (struct mbc_slot *)mbc_at(f, MBC_OFF_SLOTS + (uint64_t)n * sizeof(struct mbc_slot));
 }
 
 /* Is it the number of a slot that is open? */

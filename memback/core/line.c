@@ -42,17 +42,20 @@ bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *
 
 bool mbc_line_is_empty(struct mbc_ref r)
 {
+	uint64_t any = 0;
+
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
-		if (mbc_load_seq(&r.line->word[w]))
-			return false;
-	return true;
+		any |= mbc_load_seq(&r.line->word[w]);
+	return !any;
 }
 
 bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)
 {
 	bool host = r.level == MB_BASE && f->in_band;
 
-	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+	/* from the end: frames are mostly freed in the order in which they were got, and this is asked each
+	 * time */
+	for (unsigned w = MBC_LINE_WORDS; w-- > 0;)
 		if ((mbc_load_seq(&r.line->word[w]) | (host ? mbc_home_mask(f, r, w) : 0)) != MBC_FULL)
 			return false;
 	return true;
@@ -85,6 +88,7 @@ static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uin
 	/* seq: pairs with the swap in mbc_slot_drop(): the line is left by one of the two */
 	uint64_t old = mbc_swap_seq(&s->at[level], W);
 
+	mbc_slot_locate(f, s, level, W);
 	if (old != MBC_NONE && old / MBC_LINE_WORDS != W / MBC_LINE_WORDS)
 		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
@@ -145,20 +149,19 @@ bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 static void fill(const struct mb_frames *f, struct mbc_ref r, unsigned n, struct mbc_got *got)
 {
 	bool host = r.level == MB_BASE && f->in_band;
+	uint64_t v = host ? MBC_FULL & ~mbc_home_mask(f, r, 0) : MBC_FULL;
+	uint64_t mask = v == MBC_FULL ? mbc_mask(0, n) : mbc_lowest_bits(v, n);
 
-	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
-		uint64_t v = host ? MBC_FULL & ~mbc_home_mask(f, r, w) : MBC_FULL;
-
-		if (w == 0) {
-			uint64_t mask =
-			    v == MBC_FULL && n < MBC_WORD_BITS ? mbc_mask(0, n) : mbc_lowest_bits(v, n);
-
-			*got = (struct mbc_got){r.L * MBC_LINE_WORDS, mask};
-			v &= ~mask;
-		}
-		/* release: pairs with the acquire of whoever takes a bit */
-		mbc_store_release(&r.line->word[w], v);
+	*got = (struct mbc_got){r.L * MBC_LINE_WORDS, mask};
+	/* release: pairs with the acquire of whoever takes a bit */
+	mbc_store_release(&r.line->word[0], v & ~mask);
+	if (!host) {
+		for (unsigned w = 1; w < MBC_LINE_WORDS; w++)
+			mbc_store_release(&r.line->word[w], MBC_FULL);
+		return;
 	}
+	for (unsigned w = 1; w < MBC_LINE_WORDS; w++)
+		mbc_store_release(&r.line->word[w], MBC_FULL & ~mbc_home_mask(f, r, w));
 }
 
 int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
@@ -184,7 +187,8 @@ int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t 
 	else
 		mbc_remember(f, s, level, L);
 	mbc_unpin(f, s);
-	mbc_settle_split(f, s, level, L);
+	if (mbc_leaves_perhaps(f, level + 1, L))
+		mbc_settle_split(f, s, level, L);
 	mbc_intent_done(s);
 	return 0;
 }
@@ -279,11 +283,10 @@ static mbc_a32 *ring_of(struct mbc_slot *s, unsigned level, uint32_t *size)
 /* relaxed throughout: others read rings as hints only */
 static uint32_t ring_swap(struct mbc_slot *s, unsigned level, mbc_a32 *entry, uint32_t v)
 {
-	uint32_t out = mbc_load32_relaxed(entry);
-	uint32_t used = mbc_load32_relaxed(&s->used[level]) + (v != 0) - (out != 0);
+	uint32_t out = mbc_load32_relaxed(entry), turn = mbc_load32_relaxed(&s->turn[level]);
 
 	mbc_store32_relaxed(entry, v);
-	mbc_store32_relaxed(&s->used[level], used);
+	mbc_store32_relaxed(&s->turn[level], turn + ((uint32_t)(v != 0) << 16) - ((uint32_t)(out != 0) << 16));
 	return out;
 }
 
@@ -296,7 +299,7 @@ void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry)
 
 void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
 {
-	uint32_t size, out, head;
+	uint32_t size, out, turn;
 	mbc_a32 *ring;
 
 	if (level == MB_GIANT) {
@@ -304,12 +307,15 @@ void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 		return;
 	}
 	ring = ring_of(s, level, &size);
-	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->used[level]); k++)
+	turn = mbc_load32_relaxed(&s->turn[level]);
+	if (mbc_load32_relaxed(&ring[(turn - 1) & (size - 1)]) == (uint32_t)L + 1)
+		return;
+	for (uint32_t k = 0; k < size && turn >> 16; k++)
 		if (mbc_load32_relaxed(&ring[k]) == (uint32_t)L + 1)
 			return;
-	head = mbc_load32_relaxed(&s->head[level]);
-	mbc_store32_relaxed(&s->head[level], (head + 1) & (size - 1));
-	out = ring_swap(s, level, &ring[head & (size - 1)], (uint32_t)L + 1);
+	out = ring_swap(s, level, &ring[turn & (size - 1)], (uint32_t)L + 1);
+	turn = mbc_load32_relaxed(&s->turn[level]);
+	mbc_store32_relaxed(&s->turn[level], (turn & 0xffff0000u) | ((turn + 1) & (size - 1)));
 	if (out)
 		publish(f, s, level, out - 1);
 }

@@ -43,6 +43,17 @@ static inline void mbc_unpin(struct mb_frames *f, struct mbc_slot *s)
 		mbc_store32_release(&s->guard, 0);
 }
 
+/* at[] was set to W: keeps its place beside it, so that the common path need not divide. */
+static inline void mbc_slot_locate(const struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+{
+	uint64_t place;
+
+	if (f->in_band || level >= MB_GIANT)
+		return;
+	place = (uint64_t)((uintptr_t)mbc_word_at(f, level, W) - (uintptr_t)f) / sizeof(mbc_a64);
+	mbc_store32_relaxed(&s->where[level], (uint32_t)place);
+}
+
 /* Frames that were got: bits of one word. */
 struct mbc_got {
 	uint64_t W;
