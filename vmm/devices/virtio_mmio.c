@@ -40,6 +40,7 @@ struct virtio {
 	struct loop *loop;
 	const struct guestmem *mem;
 	uint64_t offered;
+	pthread_mutex_t gate; /* whoever waits for lock holds it */
 	pthread_mutex_t lock; /* all below, unless it says otherwise */
 
 	uint32_t status;
@@ -55,9 +56,15 @@ struct virtio {
 	struct loop_source *kick_source, *notify_source[VIRTIO_QUEUES_MAX];
 };
 
+/*
+ * A mutex goes to whoever is awake: the loop's thread, which works in slices, would take it back before a vCPU
+ * that waits for it has woken up, slice after slice. It cannot pass a waiter at the gate.
+ */
 void virtio_lock(struct virtio *v)
 {
+	pthread_mutex_lock(&v->gate);
 	pthread_mutex_lock(&v->lock);
+	pthread_mutex_unlock(&v->gate);
 }
 
 void virtio_unlock(struct virtio *v)
@@ -437,6 +444,7 @@ int virtio_mmio_create(const struct device_host *host, unsigned index, const str
 	v->irq = v->kick = -1;
 	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		v->notify[i] = -1;
+	pthread_mutex_init(&v->gate, NULL);
 	pthread_mutex_init(&v->lock, NULL);
 	rc = open_lines(v, host, index);
 	if (rc) {
@@ -464,5 +472,6 @@ void virtio_destroy(struct virtio *v)
 	close_line(v->kick_source, v->kick);
 	close_line(NULL, v->irq);
 	pthread_mutex_destroy(&v->lock);
+	pthread_mutex_destroy(&v->gate);
 	free(v);
 }
