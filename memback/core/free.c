@@ -75,7 +75,7 @@ static MBC_COLD int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned l
 	uint64_t X;
 	int rc;
 
-	if (level >= MB_LEVELS || frame & (mb_level_frames((enum mb_level)level) - 1))
+	if (frame & (mb_level_frames((enum mb_level)level) - 1))
 		return -MBC_EINVAL;
 	if (frame >= f->capacity)
 		return -MBC_ERANGE;
@@ -135,13 +135,16 @@ static MBC_INLINE int free_mask(struct mb_frames *f, struct mbc_slot *s, unsigne
 static MBC_COLD int free_other(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t frame)
 {
 	struct mbc_slot *s = mbc_slot_get(f, slot);
-	uint64_t X = frame >> (MB_LEVEL_SHIFT * level);
 	struct mbc_block *block;
+	uint64_t X;
 
 	if (!s)
 		return -MBC_EBADF;
-	if (level >= MB_LEVELS || level < f->lowest || X << (MB_LEVEL_SHIFT * level) != frame ||
-	    frame >= f->capacity || (level > 0 && child_is_split(f, level, X)))
+	if (level >= MB_LEVELS)
+		return -MBC_EINVAL;
+	X = frame >> (MB_LEVEL_SHIFT * level);
+	if (level < f->lowest || X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity ||
+	    (level > 0 && child_is_split(f, level, X)))
 		return free_odd(f, s, level, frame);
 	block = mbc_block_at(f, level, mbc_block_of(X / MBC_LINE_FRAMES));
 	if (mbc_by_directory(f, level) && !block)

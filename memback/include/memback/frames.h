@@ -11,17 +11,21 @@
  *
  *   -EINVAL    misaligned frame, bad level, bad count, bad configuration
  *   -ERANGE    a frame beyond the capacity (foreign)
- *   -ENXIO     a frame that is within the capacity but offline (never added, removed, draining)
+ *   -ENXIO     a frame that is within the capacity but offline (never added, removed, draining), or that
+ *              holds the allocator's own state (in band)
  *   -EEXIST    adding a range that overlaps what is online already
  *   -EFBIG     adding a range beyond the capacity
  *   -EALREADY  freeing what is free already (a double free)
- *   -ENOENT    freeing at a level at which the frame was never allocated (it is split there)
- *   -EBUSY     taking a frame, or removing a range, that is (partly) in use
+ *   -ENOENT    freeing at a level at which the frame was never allocated (it is split there, or a part of
+ *              a larger one); making holes in a frame that nobody owns
+ *   -EBUSY     taking a frame, or removing a range, that is (partly) in use; draining a range that cuts
+ *              through a frame that is allocated whole
  *   -ENOMEM    no free frame of that level
  *   -EUSERS    no slot left
  *   -EBADF     a slot that is not open
  *   -EPERM     an operation that this kind of pool does not have (base frames of a pool with owners)
- *   -ENOSPC    the metadata area is too small
+ *   -ENOSPC    the metadata area is too small; or it has no room for another ragged end of a range (one
+ *              that is no multiple of a huge frame: 128 at a time, 16 in band)
  *   -EILSEQ    a metadata area that is not one (attach)
  *
  * A failed call has changed nothing. Unless stated otherwise every function may be called by any number of
@@ -81,9 +85,9 @@ enum mb_frames_flags {
 };
 
 struct mb_frames_config {
-	uint64_t capacity;   /* highest frame number + 1, in base frames */
-	uint32_t base_shift; /* log2 of the bytes of a base frame; 12 for 4 KiB */
-	uint32_t slots;      /* how many slots; at least 1 */
+	uint64_t capacity;   /* highest frame number + 1, in base frames; at most 2^37 */
+	uint32_t base_shift; /* log2 of the bytes of a base frame, 12 to 30; 12 for 4 KiB */
+	uint32_t slots;      /* how many slots; 1 to 65536 */
 	uint32_t flags;      /* enum mb_frames_flags */
 };
 
@@ -104,7 +108,10 @@ MB_MUST_CHECK int mb_frames_init(void *meta, size_t bytes, const struct mb_frame
 /*
  * Makes an allocator in band: its state lies in the first frames of [mem, mem + bytes) itself, and the
  * rest is online and free when it returns. mem is aligned to the base frame. Frame 0 is at mem.
- * config->capacity is ignored. Not thread-safe.
+ * config->capacity is ignored. Not for pools with owners. Not thread-safe.
+ *
+ * The level-0 blocks come and go within the memory: each lies in the first frame of the huge frame that was
+ * split first, which is not handed out meanwhile and is counted as used.
  */
 MB_MUST_CHECK int mb_frames_init_in_band(void *mem, size_t bytes, const struct mb_frames_config *config,
 					 struct mb_frames **out);
@@ -123,7 +130,10 @@ int mb_slot_close(struct mb_frames *f, mb_slot slot);
 
 /* ---- ranges ----------------------------------------------------------------------------------------- */
 
-/* Brings [first, first + count) online and free. */
+/*
+ * Brings [first, first + count) online and free. In a pool with owners ranges are multiples of a huge frame.
+ * The calls that change ranges exclude one another: each waits for the one that is at work.
+ */
 MB_MUST_CHECK int mb_range_add(struct mb_frames *f, mb_frame first, uint64_t count);
 
 /*
@@ -141,7 +151,12 @@ MB_MUST_CHECK int mb_range_drain(struct mb_frames *f, mb_frame first, uint64_t c
 
 /* ---- frames ----------------------------------------------------------------------------------------- */
 
+/*
+ * Allocates one frame. -ENOMEM while other threads split or merge: all that was free may have been in their
+ * hands for that moment.
+ */
 MB_MUST_CHECK int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out);
+/* Frees one. In a pool with owners the frame may have holes: they are freed with it. */
 MB_MUST_CHECK int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame);
 
 /*

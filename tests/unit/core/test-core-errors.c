@@ -114,6 +114,7 @@ static void test_bad_level_and_count(void **state)
 	assert_int_equal(mb_frame_alloc(f, x->slot, (enum mb_level)3, &frame), -EINVAL);
 	assert_int_equal(mb_frame_free(f, x->slot, (enum mb_level)77, x->base), -EINVAL);
 	assert_int_equal(mb_frame_take(f, x->slot, (enum mb_level)3, x->base), -EINVAL);
+	assert_int_equal(mb_frame_free_batch(f, x->slot, (enum mb_level)3, &x->base, 1), -EINVAL);
 	assert_int_equal(mb_frame_alloc_batch(f, x->slot, MB_BASE, &frame, 0), -EINVAL);
 	assert_int_equal(mb_frame_alloc_batch(f, x->slot, (enum mb_level)3, &frame, 1), -EINVAL);
 	assert_int_equal(mb_frame_free_batch(f, x->slot, MB_BASE, &frame, 0), -EINVAL);

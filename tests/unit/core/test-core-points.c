@@ -202,6 +202,28 @@ static void test_in_band_blocks_roll_back(void **state)
 	}
 }
 
+/* In band: a block that somebody looks into stays, until he has looked away and somebody needs the room. */
+static void test_in_band_guard(void **state)
+{
+	struct test_pool p = test_pool_in_band(2 * GIANT, 2);
+	mb_slot slot = test_slot(&p), looker = test_slot(&p);
+	mb_frame far = {GIANT + 100 * HUGE + 3};
+	uint64_t before = test_snapshot(&p);
+	mbc_a32 *guard = &mbc_slot_at(p.f, looker.n)->guard;
+
+	(void)state;
+	assert_int_equal(mb_frame_take(p.f, slot, MB_BASE, far), 0);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, far), 0);
+	mbc_store32_relaxed(guard, (uint32_t)mbc_block_of(far.n / HUGE) + 1);
+	assert_int_equal(mb_slot_close(p.f, slot), 0);
+	assert_int_equal(test_count(&p).used, 1);
+	mbc_store32_relaxed(guard, 0);
+	assert_int_equal(mb_frame_alloc(p.f, looker, MB_GIANT, &far), 0);
+	assert_int_equal(mb_frame_free(p.f, looker, MB_GIANT, far), 0);
+	assert_int_equal(test_snapshot(&p), before);
+	test_pool_drop(&p);
+}
+
 struct holder {
 	struct test_pool *p;
 	mb_slot slot;
