@@ -306,6 +306,7 @@ int main(void)
 	    cmocka_unit_test(test_remove_gives_everything_back),
 	    cmocka_unit_test(test_holes_roll_back),
 	    cmocka_unit_test(test_in_band_blocks_roll_back),
+	    cmocka_unit_test(test_in_band_guard),
 	    cmocka_unit_test(test_a11_held_open_out_of_band),
 	    cmocka_unit_test(test_a11_held_open_in_band),
 	};
