@@ -11,7 +11,7 @@
  * At rest, fact 5 of line.h makes this complete; while others are between two steps, frames may be nobody's
  * for a moment, so it is done once more before -ENOMEM is said.
  */
-#include "alloc.h"
+#include "line.h"
 
 #include "free.h"
 #include "hint.h"
@@ -53,7 +53,7 @@ static bool from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 }
 
 /* Is there a word with so much free that holding the line pays? */
-static bool worth_holding(struct mbc_ref r, unsigned n)
+static inline bool worth_holding(struct mbc_ref r, unsigned n)
 {
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
 		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
@@ -68,8 +68,8 @@ static bool worth_holding(struct mbc_ref r, unsigned n)
  * Takes from the line of a ring's entry, by holding it or where it is. *keep: the entry is of use still. A line
  * that is empty need not be remembered: whoever frees there next sees an empty word, and remembers it.
  */
-static bool from_entry(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned n,
-		       struct mbc_got *got, bool *keep)
+static MBC_INLINE bool from_entry(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned n,
+				  struct mbc_got *got, bool *keep)
 {
 	*keep = false;
 	if (worth_holding(r, n))
@@ -131,12 +131,14 @@ static bool from_part(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	return false;
 }
 
+static int alloc_once(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got);
+
 /* Splits a larger frame. */
 static int from_above(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
 {
 	struct mbc_got above;
 	uint64_t X;
-	int rc = mbc_alloc(f, s, level + 1, 1, &above);
+	int rc = alloc_once(f, s, level + 1, 1, &above);
 
 	if (rc)
 		return rc;
@@ -238,7 +240,8 @@ static void collect(struct mb_frames *f, struct mbc_slot *s, unsigned level)
 	mbc_blocks_sweep(f, s);
 }
 
-int mbc_alloc(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+static int alloc_patiently(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n,
+			   struct mbc_got *got)
 {
 	int rc = alloc_once(f, s, level, n, got);
 
@@ -257,14 +260,33 @@ static MBC_COLD int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned
 
 	if (level < f->lowest)
 		return -MBC_EPERM;
-	rc = mbc_alloc(f, s, level, n, got);
-	if (rc != -MBC_ENOMEM)
-		return rc;
+	rc = alloc_once(f, s, level, n, got);
+	if (!rc)
+		return 0;
 	if (level > f->lowest)
 		collect(f, s, level);
 	if (mbc_load_relaxed(&f->stale))
 		mbc_rebuild(f, s);
-	return mbc_alloc(f, s, level, n, got);
+	return alloc_patiently(f, s, level, n, got);
+}
+
+/*
+ * The one that full memory lives on: a frame came back into a line of which nothing else is free, and is taken
+ * again where it is. Out of band, the newest entry of the ring only; 0: not so, go the long way.
+ */
+static MBC_INLINE bool from_newest(struct mb_frames *f, struct mbc_slot *s, unsigned level, struct mbc_got *got)
+{
+	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
+	uint32_t at = (mbc_load32_relaxed(&s->turn[level]) - 1) & (size - 1);
+	uint32_t e = mbc_load32_relaxed(&s->ring[level == MB_BASE ? at : MBC_RING0 + at]);
+	bool keep, ok;
+
+	if (!e || mbc_load_relaxed(&s->at[level]) != MBC_NONE)
+		return false;
+	ok = from_entry(f, s, mbc_ref_sure(f, level, e - 1), 1, got, &keep);
+	if (!keep)
+		mbc_ring_drop(s, level, at);
+	return ok;
 }
 
 static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
@@ -277,7 +299,10 @@ static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned l
 		return -MBC_EBADF;
 	if (level >= MB_LEVELS)
 		return -MBC_EINVAL;
-	rc = alloc_slow(f, s, level, 1, &got);
+	if (!f->in_band && level < MB_GIANT && level >= f->lowest && from_newest(f, s, level, &got))
+		rc = 0;
+	else
+		rc = alloc_slow(f, s, level, 1, &got);
 	if (!rc)
 		out->n = (got.W * MBC_WORD_BITS + mbc_lowest(got.mask)) << (MB_LEVEL_SHIFT * level);
 	return rc;

@@ -100,7 +100,8 @@ static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned
 {
 	if (tail_is_due(s, level, X / MBC_LINE_FRAMES, v, now))
 		tail(f, s, level, X / MBC_LINE_FRAMES, v, now);
-	mbc_settle_free(f, s, level, X / MBC_WORD_BITS);
+	if (f->in_band || mbc_leaves_perhaps(f, level, X))
+		mbc_settle_free(f, s, level, X / MBC_WORD_BITS);
 	return 0;
 }
 

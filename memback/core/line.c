@@ -24,7 +24,7 @@ struct mbc_ref mbc_pin_in_band(struct mb_frames *f, struct mbc_slot *s, uint64_t
 bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got)
 {
 	for (unsigned k = 0; k < MBC_LINE_WORDS; k++) {
-		unsigned w = (from + k) % MBC_LINE_WORDS;
+		unsigned w = (from + k) & (MBC_LINE_WORDS - 1);
 		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
 
 		while (v) {
@@ -38,15 +38,6 @@ bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *
 		}
 	}
 	return false;
-}
-
-bool mbc_line_is_empty(struct mbc_ref r)
-{
-	uint64_t any = 0;
-
-	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
-		any |= mbc_load_seq(&r.line->word[w]);
-	return !any;
 }
 
 bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)

@@ -64,7 +64,14 @@ struct mbc_got {
 bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got);
 
 /* Nothing is free / all is free in it; a mixture of moments. */
-bool mbc_line_is_empty(struct mbc_ref r);
+static inline bool mbc_line_is_empty(struct mbc_ref r)
+{
+	uint64_t any = 0;
+
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		any |= mbc_load_seq(&r.line->word[w]);
+	return !any;
+}
 bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r);
 
 /* Makes the line the slot's, and leaves the one it had. False: somebody's, or of no use. r is pinned. */
