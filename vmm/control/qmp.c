@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #define CLIENTS_MAX 32
-#define RETRY_NS    UINT64_C(200000000) /* until accept() is tried again where descriptors are short */
-#define FLUSH_NS    UINT64_C(300000000) /* what a client does not take in this time at the end is lost to it */
+#define RETRY_NS    UINT64_C(200000000)  /* until accept() is tried again where descriptors are short */
+#define FLUSH_NS    UINT64_C(1000000000) /* what a client does not take in this time at the end is lost to it */
 
 struct qmp {
 	struct loop *loop;

@@ -345,6 +345,48 @@ static void test_half_closed_client_gets_its_answers(void **state)
 	talk_close(&t);
 }
 
+/* More answers than a socket takes at once, and yet so few that commands do not wait for them to be read. */
+#define MUCH 400
+
+static void ask_much(struct talk *t, const char *last)
+{
+	static const char ask[] = "{\"execute\": \"query-commands\"}";
+	char *text = malloc(MUCH * sizeof(ask) + 100);
+
+	text[0] = '\0';
+	for (int i = 0; i < MUCH; i++)
+		memcpy(text + i * (sizeof(ask) - 1), ask, sizeof(ask));
+	strcat(text, last);
+	talk_send(t, text);
+	free(text);
+}
+
+static void take_much(struct talk *t)
+{
+	for (int i = 0; i < MUCH; i++) {
+		json_t *answer = talk_answer(t);
+
+		assert_in_range(json_array_size(json_object_get(answer, "return")), 10, 100);
+		json_decref(answer);
+	}
+}
+
+static void test_half_closed_client_gets_all_of_much(void **state)
+{
+	struct fixture *f = *state;
+	struct talk t;
+
+	talk_open_negotiated(&t, f->path);
+	ask_much(&t, "");
+	shutdown(t.fd, SHUT_WR);
+	/* Clients take turns: by then the server has seen the end, and still has something to say. */
+	for (int i = 0; i < 2 * MUCH; i++)
+		talk_is(talk_ask(&f->talk, ASK), NAME);
+	take_much(&t);
+	assert_null(talk_line(&t));
+	talk_close(&t);
+}
+
 static void test_several_clients(void **state)
 {
 	struct fixture *f = *state;
@@ -520,6 +562,21 @@ static void test_last_words_arrive(void **state)
 	assert_int_equal(access(f->path, F_OK), -1);
 }
 
+static void test_last_words_arrive_after_much(void **state)
+{
+	struct fixture *f = *state;
+	struct talk other;
+
+	talk_open_negotiated(&other, f->path);
+	ask_much(&f->talk, "{\"execute\": \"quit\", \"id\": 7}");
+	json_decref(talk_event(&other, "SHUTDOWN"));
+	talk_close(&other);
+	take_much(&f->talk);
+	talk_is(talk_event(&f->talk, "SHUTDOWN"), "{\"guest\": false, \"reason\": \"host-qmp-quit\"}");
+	talk_is(talk_answer(&f->talk), "{\"return\": {}, \"id\": 7}");
+	assert_null(talk_line(&f->talk));
+}
+
 #define QMP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -536,6 +593,7 @@ int main(void)
 	    QMP_TEST(test_client_that_does_not_read_is_dropped),
 	    QMP_TEST(test_deaf_client_s_commands_wait),
 	    QMP_TEST(test_half_closed_client_gets_its_answers),
+	    QMP_TEST(test_half_closed_client_gets_all_of_much),
 	    QMP_TEST(test_several_clients),
 	    QMP_TEST(test_events_only_after_negotiation),
 	    QMP_TEST(test_clients_that_vanish),
@@ -545,6 +603,7 @@ int main(void)
 	    QMP_TEST(test_paths_that_are_refused),
 	    QMP_TEST(test_only_our_own_socket_is_removed),
 	    QMP_TEST(test_last_words_arrive),
+	    QMP_TEST(test_last_words_arrive_after_much),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
