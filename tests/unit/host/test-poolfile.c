@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,6 +37,8 @@ static void peer_main(const char *path, const char *name, int from, int to)
 	struct mb_space *space = NULL;
 	char c = 'e';
 
+	/* a test that fails ends before it has ended its peers */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!mb_pool_attach(path, &pool, NULL) && !mb_space_create(pool, &config, &space, NULL)) {
 		memset(mb_space_window(space), 0xee, 16 * MiB);
 		if (!mb_space_inflate(space, 4 * MiB, 4 * MiB) && !mb_space_inflate(space, PAGE, PAGE))
