@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mem.h - the core's own memory functions. What a compiler may call by itself (memcpy, memset, memmove,
- * memcmp) is defined in mem.c, weak and hidden: a program's own C library wins nothing and clashes with
- * nothing.
+ * mem.h - the core's own memory functions; it calls no library's. What a compiler may call by itself
+ * (memcpy, memset, memmove, memcmp) is defined in freestanding.c, for programs without a C library.
  */
 #ifndef MBC_MEM_H
 #define MBC_MEM_H
