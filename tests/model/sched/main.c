@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main.c - runs the real core under the deterministic scheduler.
+ *
+ *   test-sched                           all schedules of the small scenarios, within their bounds
+ *   test-sched --random                  the large ones, at random
+ *   test-sched --mutant                  with a defect in the core: succeeds if a small scenario finds it
+ *   test-sched --only NAME --replay S    one schedule, step by step: addr2line -e test-sched shows where
+ */
+#include "explore.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct options {
+	bool random;
+	bool mutant;
+	const char *only;
+	const char *replay;
+	uint64_t seed;
+	uint64_t schedules;
+	int bound; /* -1: each scenario's own */
+};
+
+/* Of a core with a defect: 1 where the defect could be put in. The real one has none. */
+extern const int sched_mutant_applied;
+__attribute__((weak)) const int sched_mutant_applied = -1;
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static bool run_scenario(const struct scenario *s, const struct options *o, unsigned bound)
+{
+	double begun = now();
+	struct tally tally;
+	bool ok;
+
+	if (o->replay)
+		ok = explore_replay(s, o->replay);
+	else if (o->random)
+		ok = explore_random(s, o->seed, o->schedules, &tally);
+	else
+		ok = explore_all(s, bound, &tally);
+	if (!o->replay)
+		printf("%-15s %9" PRIu64 " schedules %6" PRIu64 " states %6" PRIu64 " steps %6.2f s  %s\n",
+		       s->name, tally.schedules, tally.states, tally.steps, now() - begun, s->what);
+	if (!ok)
+		printf("%-15s FAILED: %s\n", s->name, explore_failure());
+	if (s->known)
+		printf("%-15s %s: %s\n", s->name, ok ? "passes, and was known to fail" : "known", s->known);
+	fflush(stdout);
+	return ok || s->known;
+}
+
+static bool is_chosen(const struct scenario *s, const struct options *o)
+{
+	return !o->only || strcmp(o->only, s->name) == 0;
+}
+
+static int run_all(const struct options *o)
+{
+	const struct scenario *s = o->random ? scenarios_wide : scenarios;
+	unsigned failed = 0, run = 0;
+
+	if (o->random)
+		printf("seed %" PRIu64 ", %" PRIu64 " schedules of each\n", o->seed, o->schedules);
+	for (; s->name; s++) {
+		if (!is_chosen(s, o))
+			continue;
+		run++;
+		failed += !run_scenario(s, o, o->bound >= 0 ? (unsigned)o->bound : s->bound);
+	}
+	if (!run)
+		fprintf(stderr, "no scenario has this name\n");
+	return failed || !run;
+}
+
+/* The fewest preemptions first: most defects need one or two. */
+static int run_mutant(const struct options *o)
+{
+	if (sched_mutant_applied != 1) {
+		printf("the defect could not be put in: the source has changed, and mutate.py must follow\n");
+		return 1;
+	}
+	for (unsigned bound = 0; bound <= 2; bound++)
+		for (const struct scenario *s = scenarios; s->name; s++)
+			if (is_chosen(s, o) && !s->known && !run_scenario(s, o, bound)) {
+				printf("found, with %u preemptions\n", bound);
+				return 0;
+			}
+	printf("NOT found\n");
+	return 1;
+}
+
+static void usage(FILE *to)
+{
+	fputs("usage: test-sched [--only NAME] [--bound N] [--replay SCHEDULE] [--mutant]\n"
+	      "       test-sched --random [--only NAME] [--seed N] [--schedules N]\n",
+	      to);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option names[] = {
+	    {"random", no_argument, NULL, 'r'},
+	    {"mutant", no_argument, NULL, 'm'},
+	    {"only", required_argument, NULL, 'o'},
+	    {"replay", required_argument, NULL, 'p'},
+	    {"seed", required_argument, NULL, 's'},
+	    {"schedules", required_argument, NULL, 'n'},
+	    {"bound", required_argument, NULL, 'b'},
+	    {"help", no_argument, NULL, 'h'},
+	    {0},
+	};
+	struct options o = {.bound = -1, .seed = 1, .schedules = 300};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (c) {
+		case 'r':
+			o.random = true;
+			break;
+		case 'm':
+			o.mutant = true;
+			break;
+		case 'o':
+			o.only = optarg;
+			break;
+		case 'p':
+			o.replay = optarg;
+			break;
+		case 's':
+			o.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'n':
+			o.schedules = strtoull(optarg, NULL, 0);
+			break;
+		case 'b':
+			o.bound = (int)strtol(optarg, NULL, 0);
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (o.seed == 0)
+		o.seed = (uint64_t)time(NULL);
+	return o.mutant ? run_mutant(&o) : run_all(&o);
+}
