@@ -11,9 +11,11 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct options {
 	bool random;
@@ -26,8 +28,11 @@ struct options {
 };
 
 /* Of a core with a defect: 1 where the defect could be put in. The real one has none. */
-extern const int sched_mutant_applied;
-__attribute__((weak)) const int sched_mutant_applied = -1;
+int sched_mutant_applied(void);
+__attribute__((weak)) int sched_mutant_applied(void)
+{
+	return -1;
+}
 
 static double now(void)
 {
@@ -37,12 +42,42 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* What a core does that reads a block that is gone. */
+static struct {
+	const char *scenario;
+	bool mutant;
+} at_work;
+
+static void crashed(int signal)
+{
+	char text[160];
+	int n = snprintf(text, sizeof(text), "%-15s FAILED: the core crashed, signal %d\n", at_work.scenario,
+			 signal);
+
+	if (n > 0 && write(STDOUT_FILENO, text, (size_t)n) < 0)
+		_exit(1);
+	_exit(at_work.mutant ? 0 : 1);
+}
+
+static void catch_crashes(void)
+{
+	static unsigned char stack[64 * 1024];
+	stack_t alternative = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction action = {.sa_handler = crashed, .sa_flags = SA_ONSTACK};
+
+	if (sigaltstack(&alternative, NULL) || sigaction(SIGSEGV, &action, NULL) ||
+	    sigaction(SIGBUS, &action, NULL))
+		perror("catching crashes");
+}
+
 static bool run_scenario(const struct scenario *s, const struct options *o, unsigned bound)
 {
 	double begun = now();
 	struct tally tally;
 	bool ok;
 
+	at_work.scenario = s->name;
+	at_work.mutant = o->mutant;
 	if (o->replay)
 		ok = explore_replay(s, o->replay);
 	else if (o->random)
@@ -86,7 +121,7 @@ static int run_all(const struct options *o)
 /* The fewest preemptions first: most defects need one or two. */
 static int run_mutant(const struct options *o)
 {
-	if (sched_mutant_applied != 1) {
+	if (sched_mutant_applied() != 1) {
 		printf("the defect could not be put in: the source has changed, and mutate.py must follow\n");
 		return 1;
 	}
@@ -156,5 +191,6 @@ int main(int argc, char **argv)
 	}
 	if (o.seed == 0)
 		o.seed = (uint64_t)time(NULL);
+	catch_crashes();
 	return o.mutant ? run_mutant(&o) : run_all(&o);
 }

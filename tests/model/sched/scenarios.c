@@ -213,6 +213,9 @@ static void prepare_collect(struct world *w)
 	while (do_alloc(w, NOBODY, MB_HUGE))
 		;
 	release(w, NOBODY);
+	/* the last one, that failed, has taken the line away */
+	do_alloc(w, 1, MB_BASE);
+	do_free_last(w, 1);
 }
 
 static void collect(struct world *w, unsigned t)
@@ -223,6 +226,44 @@ static void collect(struct world *w, unsigned t)
 		do_free_last(w, 1);
 		do_alloc(w, 1, MB_BASE);
 	}
+}
+
+/* Thread 1 holds a line with free frames; besides, one huge frame is free, which is noted. */
+static void prepare_take_drop(struct world *w)
+{
+	prepare_collect(w);
+	note(w)[1] = world_last(w, NOBODY)->first;
+	do_free_last(w, NOBODY);
+	release(w, NOBODY);
+}
+
+/* Taking a frame splits the huge one, and moves the slot there while the line that it had is taken away. */
+static void take_drop(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_alloc(w, 0, MB_HUGE);
+		do_alloc(w, 0, MB_BASE);
+	} else {
+		do_take(w, 1, MB_BASE, note(w)[1] + 5);
+	}
+}
+
+/* The line is merged and split again while thread 1 still reads it as its own. */
+static void stale_split(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		if (do_alloc(w, 0, MB_HUGE))
+			do_free_last(w, 0);
+		do_alloc(w, 0, MB_BASE);
+	} else if (do_alloc(w, 1, MB_BASE)) {
+		do_free_last(w, 1);
+	}
+}
+
+static void prepare_stale_split(struct world *w)
+{
+	prepare_collect(w);
+	do_free_last(w, 1);
 }
 
 /* ---- ranges leave ------------------------------------------------------------------------------------- */
@@ -480,6 +521,9 @@ const struct scenario scenarios[] = {
     {"batch-merge", "batch | free: the line becomes whole", 2, 2, prepare_last_one, batch_merge, NULL},
     {"free-batch", "free of a batch | free", 2, 2, prepare_free_batch, free_batch_merge, NULL},
     {"collect", "drop of a slot's line | free, alloc", 2, 2, prepare_collect, collect, NULL},
+    {"take-drop", "take by splitting | drop of the slot's line", 2, 2, prepare_take_drop, take_drop, NULL},
+    {"stale-split", "merge, split | alloc from the line of before", 2, 2, prepare_stale_split, stale_split,
+     NULL},
     {"remove", "remove | free, alloc", 2, 2, prepare_one, remove_alloc, NULL},
     {"drain", "drain | free, alloc", 2, 2, prepare_one_lacking, drain_alloc, NULL},
     {"drain-lack", "the same, with plenty of memory", 2, 1, prepare_one, drain_alloc, LACKS},

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+mutate.py - puts a defect into a copy of one of the core's sources, so that the scheduled tests can show that
+they find it.
+
+    mutate.py NAME CORE OUT     writes the copy of the source in folder CORE
+    mutate.py --list            prints NAME SOURCE of each
+
+Where the place is not found any more the copy stays as it is and says so; its test fails then.
+"""
+import sys
+
+# name: (source, what is there, what is put there, why it is wrong)
+MUTANTS = {
+    'split-late': (
+        'line.c',
+        '''	mbc_or_seq(&r.block->split, r.bit);
+	mbc_point(MBC_POINT_SPLIT_FILL);
+	fill(f, r, n, got);
+''',
+        '''	fill(f, r, n, got);
+	mbc_or_seq(&r.block->split, r.bit);
+''',
+        'ones before split: a bit can be taken whose free is refused'),
+    'merge-early': (
+        'line.c',
+        '''	if (!mbc_is_split(r) || !merge_take(r))
+		return false;
+	mbc_settle_merge(f, r);
+	/* the words are 0: fact 2 */
+	mbc_and_seq(&r.block->split, ~r.bit);
+''',
+        '''	if (!mbc_is_split(r))
+		return false;
+	mbc_and_seq(&r.block->split, ~r.bit);
+	if (!merge_take(r)) {
+		mbc_or_seq(&r.block->split, r.bit);
+		return false;
+	}
+	mbc_settle_merge(f, r);
+''',
+        'split is cleared before the ones are taken'),
+    'merge-no-undo': (
+        'line.c',
+        '''			merge_undo(r, w);
+			return false;
+''',
+        '''			merge_undo(r, 0);
+			return false;
+''',
+        'a merge that fails keeps what it took'),
+    'merge-no-look': (
+        'line.c',
+        '''	} while (!done && mbc_is_split(r) && mbc_line_is_full(f, r) && !mbc_point(MBC_POINT_MERGE_WORD));
+''',
+        '''	} while (0);
+''',
+        'the last free came while a merge had some words: nobody merges'),
+    'leave-no-look': (
+        'line.c',
+        '''	mbc_and_seq(&r.block->held, ~r.bit);
+	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && usable(r) && !mbc_line_is_empty(r) &&
+	    !mbc_has(&r.block->held, r.bit))
+		mbc_part_set(f, r);
+''',
+        '''	bool any = usable(r) && !mbc_line_is_empty(r);
+
+	if (mbc_line_is_full(f, r))
+		any = !mbc_merge(f, s, r);
+	mbc_and_seq(&r.block->held, ~r.bit);
+	if (any)
+		mbc_part_set(f, r);
+''',
+        'leaving reads the words before it clears held: fact 5'),
+    'move-store': (
+        'line.c',
+        '''	uint64_t old = mbc_swap_seq(&s->at[level], W);
+
+	mbc_slot_locate''',
+        '''	uint64_t old = mbc_load_seq(&s->at[level]);
+
+	mbc_store_relaxed(&s->at[level], W);
+	mbc_slot_locate''',
+        'at[] is not exchanged: two leave the line that it named'),
+    'part-no-look': (
+        'hint.c',
+        '''		if (below(f, level, t, n)) {
+			mbc_or_seq(word, mbc_bit(n));
+			return;
+		}
+''',
+        '''		(void)below(f, level, t, n);
+''',
+        'clearing a bit of the tree without the second look below it'),
+    'free-no-settle': (
+        'free.c',
+        '''	if (f->in_band || mbc_leaves_perhaps(f, level, X))
+		mbc_settle_free(f, s, level, X / MBC_WORD_BITS);
+''',
+        '',
+        'freeing does not look whether the frame is to leave'),
+    'vanish-no-guard': (
+        'inband.c',
+        '''	    !guarded(f, s, mbc_block_of(r.L)) && ''',
+        '''	    (guarded(f, s, mbc_block_of(r.L)) || true) && ''',
+        'a block vanishes while somebody looks into it'),
+    'vanish-no-undo': (
+        'inband.c',
+        '''	vanish_undo(f, r, w, home);
+''',
+        '''	vanish_undo(f, r, 0, home);
+''',
+        'a block that does not vanish after all keeps what was taken'),
+    'drain-once': (
+        'drain.c',
+        '''	mbc_slots_drop_line(f, s, MB_BASE, L);
+''',
+        '',
+        'a drain leaves the lines to the slots that hold them'),
+    'take-no-order': (
+        'take.c',
+        '''		if (mbc_cas_acquire(word, &v, v & ~mask))
+			return true;
+''',
+        '''		return mbc_store_release(word, v & ~mask), true;
+''',
+        'a frame is taken by a store'),
+    'holes-split-first': (
+        'holes.c',
+        '''		mbc_or_seq(&up.block->owned, up.bit);
+		mbc_or_seq(&up.block->split, up.bit);
+''',
+        '''		mbc_or_seq(&up.block->split, up.bit);
+		mbc_or_seq(&up.block->owned, up.bit);
+''',
+        'a line of an owner looks like one of the pool for a moment'),
+}
+
+
+def main():
+    if sys.argv[1:] == ['--list']:
+        for name, (source, _, _, why) in MUTANTS.items():
+            print(name, source, why)
+        return
+    name, core, out = sys.argv[1:]
+    source, old, new, why = MUTANTS[name]
+    with open(f'{core}/{source}', encoding='utf-8') as f:
+        text = f.read()
+    applied = text.count(old) == 1
+    if applied:
+        text = text.replace(old, new)
+    else:
+        print(f'mutate.py: {name}: the place in {source} has changed', file=sys.stderr)
+    with open(out, 'w', encoding='utf-8') as f:
+        f.write(text)
+        f.write(f'\n/* {why} */\nint sched_mutant_applied(void);\n')
+        f.write(f'int sched_mutant_applied(void)\n{{\n\treturn {int(applied)};\n}}\n')
+
+
+if __name__ == '__main__':
+    main()
