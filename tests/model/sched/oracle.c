@@ -97,7 +97,7 @@ static void mark(struct world *w, unsigned char *seen, uint64_t first, uint64_t 
 		if (first < e->first + e->count && e->first < first + count)
 			sched_fail("frame %llu of thread %u is given to another at rest", llu(first), e->owner);
 	}
-	if (count >= HUGE) {
+	if ((first | count) % HUGE == 0) {
 		for (uint64_t n = first / HUGE; n < (first + count) / HUGE; n++) {
 			for (unsigned k = 0; k < HUGE / 8; k++)
 				if (seen[n * (HUGE / 8) + k])
@@ -194,7 +194,9 @@ static void check_whole(struct world *w)
 	validate(w, "after freeing all");
 	mb_frames_count(w->f, &c);
 	if (c.used - homes(w) != w->pristine.used || c.holes)
-		sched_fail("all was freed, and %llu frames are in use", llu(c.used));
+		sched_fail(
+		    "all was freed, and %llu frames are in use, %llu of them for blocks, instead of %llu",
+		    llu(c.used), llu(homes(w)), llu(w->pristine.used));
 	if (c.offline != offline(w))
 		sched_fail("all was freed, and %llu frames are offline", llu(c.offline));
 	if (w->now.moved)
