@@ -270,6 +270,7 @@ static void prepare_stale_split(struct world *w)
 
 /* A drain that cuts through a giant frame keeps its line for a while, which nobody finds then. */
 #define LACKS "a drain hides the line of the giant frame that it cuts through: -ENOMEM while there is plenty"
+#define BUSY  "while a block tries to vanish, who owns frames in it does not find it: MBC_DIR_BUSY"
 #define LOSES "a merge forgets that a huge frame is to leave, when that was freed and is not yet swallowed"
 
 static void prepare_one_lacking(struct world *w)
@@ -406,6 +407,30 @@ static void vanish_take(struct world *w, unsigned t)
 		do_take(w, 0, MB_BASE, 62 * HUGE + 7);
 }
 
+/* Thread 0 owns the huge frame behind the block's. */
+static void prepare_vanish_part(struct world *w)
+{
+	prepare_in_band(w);
+	do_take(w, 0, MB_HUGE, 63 * HUGE);
+	release(w, 0);
+}
+
+static void vanish_part(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else
+		do_free_part(w, 0, 63 * HUGE, 8);
+}
+
+static void vanish_take_free(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else if (do_take(w, 0, MB_BASE, 62 * HUGE + 7))
+		do_free_last(w, 0);
+}
+
 /* ---- pools with owners -------------------------------------------------------------------------------- */
 
 /* Thread 1 holds the line of the giant frame. */
@@ -535,6 +560,8 @@ const struct scenario scenarios[] = {
     {"part-giant", "free of parts of one giant frame, alloc", 2, 2, prepare_part_giant, part_giant, NULL},
     {"vanish-alloc", "an in-band block vanishes | alloc", 2, 2, prepare_in_band, vanish_alloc, NULL},
     {"vanish-take", "an in-band block vanishes | take", 2, 2, prepare_in_band, vanish_take, NULL},
+    {"vanish-part", "the same | free of a part", 2, 2, prepare_vanish_part, vanish_part, BUSY},
+    {"vanish-free", "the same | take, free", 2, 2, prepare_in_band, vanish_take_free, BUSY},
     {"stale-held", "owned giant | a slot that held its line", 2, 2, prepare_stale_held, stale_held, NULL},
     {"stale-ring", "owned giant freed | a slot that remembers its line", 2, 2, prepare_stale_ring, stale_ring,
      NULL},
