@@ -118,6 +118,7 @@ class Current:
     def __init__(self):
         self.ends = []
         self.directory = None
+        self.terminated = False  # no further case is to be begun
 
     def at_end(self, fn):
         self.ends.append(fn)
@@ -182,6 +183,7 @@ def run_case(fn):
             result, text = None, str(e)
         except Exception as e:
             result, text = False, where(e)
+            current.terminated = isinstance(e, Terminated)
             for process in Process.running:
                 text += process.diagnosis()
         finally:
@@ -194,6 +196,16 @@ def run_case(fn):
     return result
 
 
+class Terminated(Exception):
+    pass
+
+
+def on_termination(*ignored):
+    """The time limit is over: the running case fails, and with it all that would follow."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated("terminated from outside, as when the time limit is over")
+
+
 def main():
     """Runs all cases, or those named as arguments."""
     sys.stdout.reconfigure(line_buffering=True)
@@ -201,11 +213,13 @@ def main():
     if trouble:
         print(trouble)
         sys.exit(SKIP)
-    signal.signal(signal.SIGTERM, lambda *ignored: sys.exit(143))
+    signal.signal(signal.SIGTERM, on_termination)
     names = [name for name in sys.argv[1:] if "=" not in name]
     results = []
     try:
         for fn in cases:
+            if current.terminated:
+                break
             if not names or fn.__name__ in names:
                 results.append(run_case(fn))
     finally:
