@@ -66,10 +66,8 @@ MUTANTS = {
 ''',
         '''	bool any = usable(r) && !mbc_line_is_empty(r);
 
-	if (mbc_line_is_full(f, r))
-		any = !mbc_merge(f, s, r);
 	mbc_and_seq(&r.block->held, ~r.bit);
-	if (any)
+	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && any && !mbc_has(&r.block->held, r.bit))
 		mbc_part_set(f, r);
 ''',
         'leaving reads the words before it clears held: fact 5'),
