@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,29 +27,57 @@ void console_restore_terminal(void)
 	terminal.changed = false;
 }
 
+/* Dies of the signal that came, and leaves the terminal behind as it was. */
+static void on_fatal(int number)
+{
+	console_restore_terminal();
+	raise(number); /* its disposition is the default again */
+}
+
+static void restore_when_killed(void)
+{
+	static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT};
+	const struct sigaction ours = {.sa_handler = on_fatal, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction old;
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+		if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(fatal[i], &ours, NULL);
+	}
+}
+
 static void make_raw(void)
 {
 	static bool registered;
 	struct termios raw;
-	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &terminal.before) != 0)
+	if (tcgetattr(STDIN_FILENO, &terminal.before) != 0)
 		return;
 	raw = terminal.before;
 	cfmakeraw(&raw);
 	raw.c_oflag |= OPOST | ONLCR; /* our own lines on stderr stay readable */
-	if (!registered)
+	if (!registered) {
 		atexit(console_restore_terminal);
+		restore_when_killed();
+	}
 	registered = true;
 	terminal.changed = true;
-	/* a background job would be stopped here: it is, and goes on when it is brought to the foreground */
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+/* A job in the background would be stopped when it changed the terminal, or read from it. */
+static bool in_background(void)
+{
+	pid_t foreground = tcgetpgrp(STDIN_FILENO);
+	return foreground >= 0 && foreground != getpgrp();
 }
 
 static int open_stdio(struct console *c, struct mb_error *err)
 {
 	struct stat st;
-	c->in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-	/* a terminal and a pipe are opened anew, so that non-blocking stays our affair; a file never blocks, and
-	 * its position is shared with whoever gave it to us */
+	bool terminal_in = isatty(STDIN_FILENO);
+	if (!terminal_in || !in_background())
+		c->in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	/* a terminal and a pipe are opened anew, so that non-blocking stays our affair; a file never blocks,
+	 * and its position is shared with whoever gave it to us */
 	if (fstat(STDOUT_FILENO, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode)))
 		c->out = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (c->out < 0)
@@ -56,8 +85,9 @@ static int open_stdio(struct console *c, struct mb_error *err)
 	if (c->out < 0)
 		return error_set(err, -errno, "--serial stdio: standard output: %s; use --serial none",
 				 strerror(errno));
-	c->escape = isatty(STDIN_FILENO);
-	make_raw();
+	c->escape = terminal_in && c->in >= 0;
+	if (c->escape)
+		make_raw();
 	return 0;
 }
 

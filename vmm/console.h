@@ -2,7 +2,8 @@
 /*
  * console.h - where the guest's serial port leads: the terminal, a pseudo-terminal, a file, or nowhere.
  *
- * A terminal is put into raw mode and restored by console_close(), and also when the process ends by exit().
+ * A terminal is put into raw mode and restored by console_close(), and also when the process ends by exit()
+ * or by a deadly signal. A process in the background leaves it alone: then nothing can be typed.
  */
 #ifndef VMM_CONSOLE_H
 #define VMM_CONSOLE_H

@@ -2,6 +2,7 @@
 /*
  * main.c - memback-vmm: reads the options, makes one VM, runs its loop, and ends with its status.
  */
+#include "console.h"
 #include "control/loop.h"
 #include "log.h"
 #include "options.h"
@@ -22,16 +23,50 @@ struct running {
 	int fd;
 };
 
-/* SIGINT, SIGTERM or SIGHUP end the VM cleanly; they stay blocked while it is taken apart. */
+/* Whether a signal has asked us to end; a handler looks at it, so it is a global. */
+static volatile sig_atomic_t asked_to_end;
+
+/* SIGINT, SIGTERM or SIGHUP end the VM cleanly. */
 static void on_signal(void *arg, int fd, uint32_t events)
 {
 	struct running *r = arg;
 	struct signalfd_siginfo info;
 	(void)events;
-	if (read(fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+	/* all that came so far, so that none of these counts as the second one */
+	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		log_at(LOG_INFO, "%s from process %u: the VM ends", strsignal((int)info.ssi_signo),
+		       info.ssi_pid);
+		vm_end(r->vm, VM_HOST_SIGNAL, 0);
+		asked_to_end = 1;
+	}
+}
+
+/* The first one has its will already: the VM is being taken apart. */
+static void on_late_signal(int number)
+{
+	if (!asked_to_end) {
+		asked_to_end = 1;
 		return;
-	log_at(LOG_INFO, "%s from process %u: the VM ends", strsignal((int)info.ssi_signo), info.ssi_pid);
-	vm_end(r->vm, VM_HOST_SIGNAL, 0);
+	}
+	console_restore_terminal();
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+/*
+ * While the VM is taken apart a second SIGINT or SIGTERM ends us at once: whoever attaches to the pool next
+ * takes back what we had. SIGHUP stays blocked: service managers send it after SIGTERM, and mean no haste.
+ */
+static void let_signals_hurry(void)
+{
+	const struct sigaction action = {.sa_handler = on_late_signal};
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 /* Blocks the signals that end us and makes them readable. Before any thread is started. */
@@ -86,6 +121,7 @@ int main(int argc, char **argv)
 	} else {
 		status = vm_exit_status(running.vm);
 	}
+	let_signals_hurry();
 	vm_destroy(running.vm);
 	if (running.loop != NULL)
 		loop_destroy(running.loop);

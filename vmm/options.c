@@ -250,6 +250,17 @@ static int check_together(const struct options *o, bool backing_given, struct mb
 	return 0;
 }
 
+static enum options_result unknown_option(const char *word, struct mb_error *err)
+{
+	/* a single letter is named by optopt: the word that it is in may not be over yet */
+	if (optopt > 0 && optopt < OPT_NAME)
+		error_set(err, -EINVAL, "option '-%c' is not known (see --help)", optopt);
+	else
+		error_set(err, -EINVAL, "option '%s' is not known, not clear, or takes no value (see --help)",
+			  word);
+	return OPTIONS_BAD;
+}
+
 enum options_result options_parse(int argc, char **argv, struct options *out, struct mb_error *err)
 {
 	bool backing_given = false;
@@ -273,10 +284,8 @@ enum options_result options_parse(int argc, char **argv, struct options *out, st
 			error_set(err, -EINVAL, "option '%s' needs a value (see --help)", word);
 			return OPTIONS_BAD;
 		}
-		if (option == '?') {
-			error_set(err, -EINVAL, "option '%s' is not known, or not clear (see --help)", word);
-			return OPTIONS_BAD;
-		}
+		if (option == '?')
+			return unknown_option(word, err);
 		if (take_option(option, optarg, out, &backing_given, err) != 0)
 			return OPTIONS_BAD;
 	}

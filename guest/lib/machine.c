@@ -18,10 +18,11 @@ _Noreturn void start_main(void);
 _Noreturn void start_main(void)
 {
 	trap_init();
+	/* before the console may pull its line: the old interrupt controller would take it for an exception */
+	irq_init();
 	console_init();
 	boot_parse();
 	paging_init();
-	irq_init();
 	machine_exit(guest_main());
 }
 

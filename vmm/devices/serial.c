@@ -13,11 +13,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RX_BYTES 1024
 #define TX_BYTES 65536
-#define FLUSH_MS 200 /* what serial_destroy() waits for a reader */
+#define FLUSH_MS 200 /* what serial_destroy() waits for a reader, in all */
 
 enum { /* registers */
        REG_DATA,
@@ -336,7 +337,9 @@ static void write_register(struct serial *s, unsigned reg, uint8_t value)
 		break;
 	case REG_IIR_FCR:
 		s->fifos = value & FCR_ENABLE;
-		if (value & FCR_CLEAR_RX)
+		/* before DTR is up the other side has not sent yet: what was piped in early waits for the guest
+		 */
+		if ((value & FCR_CLEAR_RX) && (s->mcr & MCR_DTR))
 			fifo_drop(&s->rx, s->rx.count);
 		break;
 	case REG_LCR:
@@ -403,13 +406,28 @@ int serial_create(const struct device_host *host, const struct serial_config *co
 	return 0;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Writes out what is left; a reader that takes it bit by bit does not hold us either. */
+static void drain_out(struct serial *s)
+{
+	struct pollfd p = {.fd = s->config.out, .events = POLLOUT};
+	int64_t left, end = now_ms() + FLUSH_MS;
+	while (!flush_out(s) && (left = end - now_ms()) > 0 && poll(&p, 1, (int)left) == 1)
+		continue;
+}
+
 void serial_destroy(struct serial *s)
 {
 	if (s == NULL)
 		return;
-	for (struct pollfd p = {.fd = s->config.out, .events = POLLOUT};
-	     s->config.out >= 0 && !flush_out(s) && poll(&p, 1, FLUSH_MS) == 1;)
-		continue;
+	if (s->config.out >= 0)
+		drain_out(s);
 	if (s->in != NULL)
 		loop_remove(s->in);
 	if (s->out != NULL)

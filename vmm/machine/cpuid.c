@@ -17,6 +17,7 @@
 
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
+#define LEAF1_EDX_HTT          (1u << 28) /* its count of CPUs in ebx is valid */
 
 /* What the host supports; the caller frees it. NULL: errno says why. */
 static struct kvm_cpuid2 *get_supported(int kvm)
@@ -65,6 +66,25 @@ static void set_topology(struct kvm_cpuid_entry2 *e, unsigned id, unsigned cpus)
 	}
 }
 
+static unsigned at_most(unsigned value, unsigned most)
+{
+	return value < most ? value : most;
+}
+
+/*
+ * A cache of leaf 4 or 0x8000001d: the last level is everybody's, the others are each core's own. Only
+ * Intel's counts the cores of the package, in bits 31 to 26.
+ */
+static void set_cache(struct kvm_cpuid_entry2 *e, unsigned cpus)
+{
+	enum { LAST_LEVEL = 3 };
+	unsigned level = e->eax >> 5 & 7;
+	unsigned sharing = level == LAST_LEVEL ? at_most(cpus - 1, 0xfff) : 0;
+	e->eax = (e->eax & 0x3fff) | sharing << 14;
+	if (e->function == 4 && level != 0)
+		e->eax |= at_most(cpus - 1, 0x3f) << 26;
+}
+
 static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned cpus)
 {
 	bool deadline = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
@@ -72,12 +92,25 @@ static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned 
 		struct kvm_cpuid_entry2 *e = &list->entries[i];
 		switch (e->function) {
 		case 1:
-			e->ebx = (e->ebx & 0xffff) | (cpus & 0xff) << 16 | id << 24;
+			e->ebx = (e->ebx & 0xffff) | at_most(cpus, 0xff) << 16 | id << 24;
 			e->ecx |= LEAF1_ECX_HYPERVISOR | (deadline ? LEAF1_ECX_TSC_DEADLINE : 0);
+			e->edx = cpus > 1 ? e->edx | LEAF1_EDX_HTT : e->edx & ~LEAF1_EDX_HTT;
+			break;
+		case 4:
+		case 0x8000001d:
+			set_cache(e, cpus);
 			break;
 		case 0xb:
 		case 0x1f:
 			set_topology(e, id, cpus);
+			break;
+		case 0x80000008: /* AMD: how many cores, and how many bits of an APIC id name them */
+			e->ecx = (e->ecx & ~0xf0ffu) | at_most(cpus - 1, 0xff) | bits_for(cpus) << 12;
+			break;
+		case 0x8000001e: /* AMD: APIC id, core without a second thread, the only node */
+			e->eax = id;
+			e->ebx = id & 0xff;
+			e->ecx = 0;
 			break;
 		}
 	}
@@ -97,11 +130,16 @@ int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, struct mb_error *er
 
 unsigned cpuid_address_bits(int kvm)
 {
-	unsigned bits = 36; /* what every x86-64 has */
+	unsigned bits = 36, mapped; /* what every x86-64 has */
 	struct kvm_cpuid2 *list = get_supported(kvm);
 	for (unsigned i = 0; list != NULL && i < list->nent; i++) {
-		if (list->entries[i].function == 0x80000008)
-			bits = list->entries[i].eax & 0xff;
+		if (list->entries[i].function != 0x80000008)
+			continue;
+		/* the processor's own, unless nested paging reaches less far: then KVM says so beside it */
+		bits = list->entries[i].eax & 0xff;
+		mapped = list->entries[i].eax >> 16 & 0xff;
+		if (mapped != 0 && mapped < bits)
+			bits = mapped;
 	}
 	free(list);
 	return bits;

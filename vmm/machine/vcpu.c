@@ -45,7 +45,10 @@ void vcpu_describe(struct vcpu *v, char *text, size_t size)
 		snprintf(text, size, "vCPU %u (its registers cannot be read: %s)", v->id, strerror(errno));
 		return;
 	}
-	size_t n = read_instruction(v, sregs.cs.base + regs.rip, bytes, sizeof(bytes));
+	uint64_t linear = sregs.cs.base + regs.rip;
+	if (!sregs.cs.l)
+		linear &= UINT32_MAX;
+	size_t n = read_instruction(v, linear, bytes, sizeof(bytes));
 	int at = snprintf(text, size, "vCPU %u, rip %#llx, CPL %u, instruction bytes", v->id,
 			  (unsigned long long)regs.rip, (unsigned)sregs.ss.dpl);
 	for (size_t i = 0; i < n && at > 0 && (size_t)at < size; i++)
@@ -152,23 +155,41 @@ static bool on_exit_reason(struct vcpu *v)
 	}
 }
 
+/* KVM_RUN found no host memory behind a page. */
+static void on_fault(struct vcpu *v)
+{
+	char what[160];
+	char where[48] = "";
+	struct {
+		uint64_t flags, gpa, size;
+	} fault;
+	/* newer kernels say where: KVM_EXIT_MEMORY_FAULT, which linux/kvm.h has since 6.8 */
+	enum { EXIT_MEMORY_FAULT = 39 };
+	if (v->run->exit_reason == EXIT_MEMORY_FAULT) {
+		memcpy(&fault, &v->run->io, sizeof(fault)); /* all of the union's members begin there */
+		snprintf(where, sizeof(where), " at %#llx", (unsigned long long)fault.gpa);
+	}
+	snprintf(what, sizeof(what),
+		 "the host has no memory for a page that the guest touched%s (KVM_RUN: EFAULT)", where);
+	crash(v, MACHINE_END_CRASH, what, "see memback-check and the host's free memory");
+}
+
 /* One stay in the guest. False: this vCPU ended the VM. */
 static bool run_once(struct vcpu *v)
 {
 	char what[128];
+	v->run->exit_reason = KVM_EXIT_UNKNOWN; /* not every error sets it */
 	if (ioctl(v->fd, KVM_RUN, 0) == 0)
 		return on_exit_reason(v);
 	int why = errno;
 	if (why == EINTR || why == EAGAIN)
 		return true;
-	if (why == EFAULT)
-		crash(v, MACHINE_END_CRASH,
-		      "the host has no memory for a page that the guest touched (KVM_RUN: EFAULT)",
-		      "see memback-check and the host's free memory");
-	else {
-		snprintf(what, sizeof(what), "KVM_RUN fails: %s", strerror(why));
-		crash(v, MACHINE_END_CRASH, what, "");
+	if (why == EFAULT) {
+		on_fault(v);
+		return false;
 	}
+	snprintf(what, sizeof(what), "KVM_RUN fails: %s", strerror(why));
+	crash(v, MACHINE_END_CRASH, what, "");
 	return false;
 }
 
