@@ -27,7 +27,7 @@ static size_t input_used;
 void console_init(void)
 {
 	cpu_outb(REG_LCR, 0x03); /* 8 bits, no parity */
-	cpu_outb(REG_FCR, 0x07); /* FIFOs on and empty */
+	cpu_outb(REG_FCR, 0x05); /* FIFOs on; what was typed so far stays */
 	cpu_outb(REG_MCR, 0x0b); /* DTR, RTS, OUT2: interrupts reach the line */
 	cpu_outb(REG_IER, 0x01); /* an interrupt when something was typed */
 }

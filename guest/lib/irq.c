@@ -65,11 +65,15 @@ void irq_init_cpu(void)
 	lapic_write(LAPIC_TIMER, VECTOR_TIMER);
 }
 
-void irq_init(void)
+/* Before any device may interrupt: their lines would come in as vectors 0 to 15, the exceptions'. */
+void irq_silence_pics(void)
 {
-	/* The old interrupt controllers stay silent. */
 	cpu_outb(0x21, 0xff);
 	cpu_outb(0xa1, 0xff);
+}
+
+void irq_init(void)
+{
 	irq_x2apic = cpu_id(1, 0).c >> 21 & 1;
 	irq_init_cpu();
 }
