@@ -65,15 +65,11 @@ void irq_init_cpu(void)
 	lapic_write(LAPIC_TIMER, VECTOR_TIMER);
 }
 
-/* Before any device may interrupt: their lines would come in as vectors 0 to 15, the exceptions'. */
-void irq_silence_pics(void)
-{
-	cpu_outb(0x21, 0xff);
-	cpu_outb(0xa1, 0xff);
-}
-
 void irq_init(void)
 {
+	/* The old interrupt controllers stay silent. */
+	cpu_outb(0x21, 0xff);
+	cpu_outb(0xa1, 0xff);
 	irq_x2apic = cpu_id(1, 0).c >> 21 & 1;
 	irq_init_cpu();
 }

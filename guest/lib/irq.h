@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 /* Local APIC and IOAPIC of the first CPU. */
-void irq_silence_pics(void);
 void irq_init(void);
 /* Local APIC of a further CPU. */
 void irq_init_cpu(void);
