@@ -3,6 +3,8 @@
 """
 demo - two guests of 1 GiB share a pool of 2 GiB of frame numbers, of which 1.5 GiB may be in use. Memory moves
 from one to the other while both verify what they have. Each step is shown, and checked.
+
+Under emulation, where memory is slow, all sizes are an eighth of that.
 """
 import os
 import shutil
@@ -11,6 +13,9 @@ import textwrap
 import vmtest
 from vmtest import GIB, MIB, Pool, Vmm, check, equal, matches, near, verified, wait_until
 
+GUEST = GIB // 8 if vmtest.EMULATED else GIB
+HALF = GUEST // 2
+BUDGET = GUEST + HALF
 steps = 0
 
 
@@ -39,13 +44,19 @@ def table(pool):
     return status
 
 
-def mib(size):
-    return "%d MiB" % round(size / MIB)
+def mib(number):
+    return "%d MiB" % round(number / MIB)
+
+
+def size(number):
+    """As the command lines take it."""
+    return "%dG" % (number // GIB) if number % GIB == 0 else "%dM" % (number // MIB)
 
 
 def start(name, pool):
-    vm = Vmm("balloon", name=name, memory="1G", pool=pool.path)
-    say("memback-vmm --name %s --memory 1G --pool %s --kernel .../guest/balloon" % (name, pool.path))
+    vm = Vmm("balloon", name=name, memory=size(GUEST), pool=pool.path)
+    say("memback-vmm --name %s --memory %s --pool %s --kernel .../guest/balloon" %
+        (name, size(GUEST), pool.path))
     return vm
 
 
@@ -78,43 +89,44 @@ def end(vm):
 def place():
     """Where the pool goes: memory, if there is enough of it."""
     for directory in ("/dev/shm", os.environ.get("TMPDIR", "/tmp")):
-        if os.path.isdir(directory) and shutil.disk_usage(directory).free > 1.6 * GIB:
+        if os.path.isdir(directory) and shutil.disk_usage(directory).free > BUDGET * 1.1:
             return directory
-    raise vmtest.Skip("neither /dev/shm nor the temporary directory has 1.6 GiB left")
+    raise vmtest.Skip("neither /dev/shm nor the temporary directory has %s left" % mib(BUDGET * 1.1))
 
 
 def demonstration():
-    step("A pool: 2 GiB of frame numbers, but a budget of 1.5 GiB that may be out with guests at once.")
-    say("membackctl pool create POOL --size 2G --budget 1536M")
-    pool = Pool("2G", "1536M", directory=place())
+    step("A pool: %s of frame numbers, but a budget of %s that may be out with guests at once." %
+         (mib(2 * GUEST), mib(BUDGET)))
+    say("membackctl pool create POOL --size %s --budget %s" % (size(2 * GUEST), size(BUDGET)))
+    pool = Pool(size(2 * GUEST), size(BUDGET), directory=place())
     table(pool)
 
-    step("The first guest gets 1 GiB.")
+    step("The first guest gets %s." % mib(GUEST))
     first = start("first", pool)
     ready(first)
-    near(table(pool)["budget-used"], GIB, 0, "what is used of the budget")
-    near(pool.resident(), GIB, 0.02, "resident memory")
+    near(table(pool)["budget-used"], GUEST, 0, "what is used of the budget")
+    near(pool.resident(), GUEST, 0.03, "resident memory")
 
-    step("A second one of 1 GiB is refused: 512 MiB are missing.")
+    step("A second one of %s is refused: %s are missing." % (mib(GUEST), mib(HALF)))
     refused = start("second", pool)
     equal(refused.wait(), 1, "exit status of the second")
     say(refused.stderr.strip())
-    matches(r"\b512 ?MiB|\b512M\b|\b536870912\b", refused.stderr, "the refusal")
+    matches(r"\b%s|\b%d\b" % (mib(HALF), HALF), refused.stderr, "the refusal")
 
-    step("So the first is inflated: its balloon takes 512 MiB from it, and the kernel gets the memory.")
+    step("So the first is inflated: its balloon takes %s from it, and the kernel gets the memory." % mib(HALF))
     before = pool.resident()
-    ctl(first, "inflate", "512M", "--wait")
+    ctl(first, "inflate", size(HALF), "--wait")
     verify(first)
     table(pool)
-    near(before - pool.resident(), 512 * MIB, 0.02, "what the kernel got back")
+    near(before - pool.resident(), HALF, 0.02, "what the kernel got back")
 
     step("Now the second one starts.")
     second = start("second", pool)
     ready(second)
-    equal(table(pool)["budget-used"], 1536 * MIB, "what is used of the budget")
+    equal(table(pool)["budget-used"], BUDGET, "what is used of the budget")
 
     step("The first wants its memory back. The budget has none left, so its deflation is held back.")
-    ctl(first, "deflate", "512M")
+    ctl(first, "deflate", size(HALF))
     missing = wait_until(lambda: waiting(first), "the deflation to be held back", 60)
     say("status of first: waiting for the %s, %s missing" % (missing["reason"], mib(missing["missing"])))
     verify(first, second)
@@ -122,16 +134,16 @@ def demonstration():
     check(status["budget-used"] <= status["budget"], "the budget is exceeded")
     check(waiting(first), "it waits no longer")
 
-    step("The second is inflated by 512 MiB; with that, the first gets its own.")
-    ctl(second, "inflate", "512M", "--wait")
+    step("The second is inflated by %s; with that, the first gets its own." % mib(HALF))
+    ctl(second, "inflate", size(HALF), "--wait")
     with first.qmp() as client:
-        wait_until(lambda: client.execute("query-balloon")["actual"] == GIB, "the deflation to end", 120)
+        wait_until(lambda: client.execute("query-balloon")["actual"] == GUEST, "the deflation to end", 120)
     check(not waiting(first), "it still waits")
     verify(first, second)
     table(pool)
     charges = {o["name"]: o["actual"] for o in pool.status()["owners"]}
-    equal(charges, {"first": GIB, "second": 512 * MIB}, "charges")
-    check(pool.resident() <= 1536 * MIB * 1.02, "more is resident than the budget allows")
+    equal(charges, {"first": GUEST, "second": HALF}, "charges")
+    check(pool.resident() <= BUDGET * 1.02, "more is resident than the budget allows")
     for vm in (first, second):
         equal(vm.ctl_json("check")["count"], 0, "discrepancies between ledger and kernel")
     say("memback-check: ledger and kernel agree")

@@ -9,10 +9,10 @@ import signal
 import time
 
 import vmtest
-from vmtest import GIB, MIB, Pool, Vmm, case, check, equal, near, option, verified, wait_until
+from vmtest import MIB, Pool, Vmm, case, check, equal, near, option, verified, wait_until
 
 BACKING = option("backing", "anon")
-SIZE = 128 * MIB if vmtest.EMULATED or BACKING.startswith("hugetlb") else GIB
+SIZE = (64 if vmtest.EMULATED else 128 if BACKING.startswith("hugetlb") else 256) * MIB
 
 
 class Place:
@@ -58,7 +58,7 @@ def resident_memory_follows():
     with vm.qmp() as client:
         client.seconds = 120 * vmtest.SLOWNESS
         full = place.resident(vm)
-        near(full, SIZE, 0.02, "resident memory of a guest that filled its memory")
+        check(SIZE - 4 * MIB <= full <= SIZE + MIB, "a guest that filled its memory has %d bytes" % full)
         for size in (SIZE // 2, SIZE * 3 // 4, SIZE // 4, SIZE):
             balloon(client, size)
             verified(vm)
@@ -134,7 +134,7 @@ def terminated_while_inflating():
             status = vm.wait()
         check(status >= 0, "the signal killed it: %d" % status)
         check(not os.path.exists(vm.socket), "the socket is left")
-        check(len(vm.stderr.splitlines()) <= 1, "it says a lot: %s" % vm.stderr)
+        check("error" not in vm.stderr, "it complains: %s" % vm.stderr)
         if place.pool:
             place.pool.check_empty()
 

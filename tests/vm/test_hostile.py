@@ -35,6 +35,8 @@ def start(pool, number):
 
 @case
 def survivors():
+    if vmtest.EMULATED:
+        raise vmtest.Skip("too slow under emulation; control_goes_on_meanwhile goes through the same cases")
     pool = Pool("256M")
     failures = []
     for number, name in hostile_cases("survives"):
@@ -112,7 +114,7 @@ def fuzz_with_several_seeds():
     pool = Pool("256M")
     names = [(number, name) for number, name in hostile_cases("survives") if "random" in name or "fuzz" in name]
     check(names, "no random case")
-    for seed in range(2, 4):
+    for seed in range(2, 3 if vmtest.EMULATED else 5):
         for number, name in names:
             vm = Vmm("hostile", append="case=%d seed=%d" % (number, seed), pool=pool.path)
             equal(vm.wait(), 0, "exit status of %s, seed %d\n%s" % (name, seed, vm.diagnosis()))
