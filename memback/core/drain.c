@@ -65,6 +65,22 @@ void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	mbc_unpin(f, s);
 }
 
+bool mbc_line_leaves(const struct mb_frames *f, struct mbc_ref r)
+{
+	struct mbc_masks m;
+
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		if (mbc_masks_get(f, r.level, r.L * MBC_LINE_WORDS + w, &m) && mbc_load_seq(m.drain))
+			return true;
+	return false;
+}
+
+void mbc_settle_line(struct mb_frames *f, struct mbc_ref r)
+{
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		swallow(f, r.level, r.L * MBC_LINE_WORDS + w);
+}
+
 void mbc_settle_merge(struct mb_frames *f, struct mbc_ref r)
 {
 	struct mbc_edge *edge;
@@ -122,6 +138,8 @@ static int keep_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		return -MBC_EBUSY;
 	if (r.block && keep(f, s, r)) {
 		*kept = (struct kept){r, true};
+		/* in a ring, where those who lack memory look too: what is kept must not look lost */
+		mbc_remember(f, s, level, L);
 		if (mbc_is_split(r))
 			return 0;
 		kept->used = false;
@@ -138,6 +156,7 @@ static int keep_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	if (mbc_swap_seq(&s->at[level], MBC_NONE) / MBC_LINE_WORDS != L && !keep(f, s, r))
 		return -MBC_EBUSY;
 	*kept = (struct kept){r, true};
+	mbc_remember(f, s, level, L);
 	return 0;
 }
 

@@ -142,7 +142,7 @@ int mb_frames_init_in_band(void *mem, size_t bytes, const struct mb_frames_confi
 		return -MBC_EINVAL;
 	c.capacity = (uint64_t)bytes >> c.base_shift;
 	/* the directory has 32-bit frame numbers */
-	if (!c.capacity || c.capacity >= MBC_DIR_BUSY)
+	if (!c.capacity || c.capacity >= MBC_DIR_GOING)
 		return c.capacity ? -MBC_EINVAL : -MBC_ENOSPC;
 	if (check_config(&c) || (uintptr_t)mem & ((UINT64_C(1) << c.base_shift) - 1))
 		return -MBC_EINVAL;

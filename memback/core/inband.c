@@ -60,9 +60,10 @@ static bool vanish_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref 
 		if (mbc_point(MBC_POINT_VANISH_WORD) || !mbc_cas_seq(&r.line->word[w], &all, 0))
 			break;
 	}
-	if (w == MBC_LINE_WORDS && mbc_load_seq(&r.block->split) == r.bit &&
-	    mbc_load_seq(&r.block->held) == r.bit && mbc_load_seq(&r.block->ragged) == 0 &&
-	    !guarded(f, s, mbc_block_of(r.L)) && !mbc_point(MBC_POINT_VANISH_DONE))
+	/* guards first: who splits a line under a guard sets `split` before the guard goes */
+	if (w == MBC_LINE_WORDS && !guarded(f, s, mbc_block_of(r.L)) &&
+	    mbc_load_seq(&r.block->split) == r.bit && mbc_load_seq(&r.block->held) == r.bit &&
+	    mbc_load_seq(&r.block->ragged) == 0 && !mbc_point(MBC_POINT_VANISH_DONE))
 		return true;
 	vanish_undo(f, r, w, home);
 	return false;
@@ -80,7 +81,7 @@ bool mbc_block_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	if (mbc_has(&r.block->held, r.bit) || (mbc_or_seq(&r.block->held, r.bit) & r.bit))
 		return false;
 	mbc_part_clear(f, r);
-	done = mbc_cas32_seq(mbc_dir(f, b), &was, MBC_DIR_BUSY) && vanish_take(f, s, r, home);
+	done = mbc_cas32_seq(mbc_dir(f, b), &was, home | MBC_DIR_GOING) && vanish_take(f, s, r, home);
 	if (!done) {
 		mbc_and_seq(&r.block->held, ~r.bit);
 		if (!mbc_line_is_empty(r))

@@ -4,12 +4,13 @@
  *
  * A level-0 block exists while one of its lines is split. It lies in a frame of the line that was split first
  * (its home), which is therefore not handed out. The directory has an entry a block: 0, or the home's frame
- * number, or MBC_DIR_BUSY while the block comes or goes; who finds it busy goes elsewhere.
+ * number (with MBC_DIR_GOING while the block may vanish: owners still find it, who only looks waits), or
+ * MBC_DIR_BUSY while it is being made; who finds it busy goes elsewhere.
  *
  * Why nobody touches a block that is gone. Whoever looks into a block has (a) a frame in it that is allocated
  * to him, or (b) a line of it in his at[], so that `held` is set, or (c) his slot's guard on it. A block
  * vanishes only when none of its lines is split but the home's, that one is not held and all free but the home
- * itself (so nobody has (a) or (b), and nobody can come to it without (c)), and then, with the directory busy,
+ * itself (so nobody has (a) or (b), and nobody can come to it without (c)), and then, with the directory going,
  * no guard names it. Guard and directory are a store and a load on both sides, both seq.
  * For this reason a level-0 line in band is never taken away from a slot by another one.
  */

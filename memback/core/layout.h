@@ -202,7 +202,13 @@ static inline bool mbc_head_equal(const struct mb_frames *a, const struct mb_fra
 
 #define MBC_MAGIC UINT64_C(0x314b434142424d4d) /* "MMBBACK1" */
 
-#define MBC_DIR_BUSY UINT32_MAX /* a block is coming or going */
+/*
+ * An entry of the in-band directory: 0, the frame of the block, or MBC_DIR_BUSY while the block is being made.
+ * GOING beside the frame: it may vanish. Who owns something in the block still finds it, and by that keeps it;
+ * who only looks waits.
+ */
+#define MBC_DIR_GOING 0x80000000u
+#define MBC_DIR_BUSY  UINT32_MAX
 
 /* ---- bits: no instruction beyond plain x86-64, no library -------------------------------------------- */
 
@@ -289,7 +295,7 @@ static inline struct mbc_block *mbc_block_at(const struct mb_frames *f, unsigned
 
 		if (e == 0 || e == MBC_DIR_BUSY)
 			return NULL;
-		return (struct mbc_block *)mbc_at(f, (uint64_t)e << f->base_shift);
+		return (struct mbc_block *)mbc_at(f, (uint64_t)(e & ~MBC_DIR_GOING) << f->base_shift);
 	}
 	return (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
 }
@@ -300,7 +306,7 @@ static inline struct mbc_block *mbc_block_sure(const struct mb_frames *f, unsign
 	uint64_t off = f->off_block[level] + b * MBC_PAGE;
 
 	if (mbc_by_directory(f, level))
-		off = (uint64_t)mbc_load32_acquire(mbc_dir(f, b)) << f->base_shift;
+		off = (uint64_t)(mbc_load32_acquire(mbc_dir(f, b)) & ~MBC_DIR_GOING) << f->base_shift;
 	return (struct mbc_block *)mbc_at(f, off);
 }
 

@@ -11,14 +11,22 @@
 
 struct mbc_ref mbc_pin_in_band(struct mb_frames *f, struct mbc_slot *s, uint64_t L)
 {
-	struct mbc_ref r;
+	uint32_t e;
 
-	/* seq: the guard is seen before the directory is read; pairs with mbc_block_vanish() */
-	mbc_swap32_seq(&s->guard, (uint32_t)mbc_block_of(L) + 1);
-	r = mbc_ref_get(f, MB_BASE, L);
-	if (!r.block)
+	for (;;) {
+		/* seq: the guard is seen before the directory is read; pairs with mbc_block_vanish() */
+		mbc_swap32_seq(&s->guard, (uint32_t)mbc_block_of(L) + 1);
+		e = mbc_load32_seq(mbc_dir(f, mbc_block_of(L)));
+		if (e == MBC_DIR_BUSY || !(e & MBC_DIR_GOING))
+			break;
+		/* it vanishes or it stays, and our guard must not decide which for ever */
 		mbc_unpin(f, s);
-	return r;
+		mbc_pause();
+	}
+	if (e != 0 && e != MBC_DIR_BUSY)
+		return mbc_ref_at((struct mbc_block *)mbc_at(f, (uint64_t)e << f->base_shift), MB_BASE, L);
+	mbc_unpin(f, s);
+	return (struct mbc_ref){NULL, NULL, 0, L, MB_BASE};
 }
 
 bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got)
@@ -215,6 +223,12 @@ static bool merge_once(struct mb_frames *f, struct mbc_ref r)
 	mbc_part_clear(f, r);
 	if (!mbc_is_split(r) || !merge_take(r))
 		return false;
+	/* who freed what is to leave may not have swallowed it yet: a merge would forget the mark */
+	if (mbc_has(&r.block->special, r.bit) && mbc_line_leaves(f, r)) {
+		merge_undo(r, MBC_LINE_WORDS);
+		mbc_settle_line(f, r);
+		return false;
+	}
 	mbc_settle_merge(f, r);
 	/* the words are 0: fact 2 */
 	mbc_and_seq(&r.block->split, ~r.bit);

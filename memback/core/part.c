@@ -25,11 +25,11 @@ static int check_homes(const struct mb_frames *f, uint64_t first, uint64_t end)
 	if (!f->in_band)
 		return 0;
 	for (uint64_t b = first / (MBC_LINE_FRAMES * MBC_BLOCK_LINES); b < f->blocks[MB_BASE]; b++) {
-		uint32_t home = mbc_load32_acquire(mbc_dir(f, b));
+		uint32_t entry = mbc_load32_acquire(mbc_dir(f, b)), home = entry & ~MBC_DIR_GOING;
 
 		if (b * MBC_LINE_FRAMES * MBC_BLOCK_LINES >= end)
 			break;
-		if (home && home != MBC_DIR_BUSY && home >= first && home < end)
+		if (entry && entry != MBC_DIR_BUSY && home >= first && home < end)
 			return -MBC_ENXIO;
 	}
 	return 0;

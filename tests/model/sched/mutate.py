@@ -27,9 +27,6 @@ MUTANTS = {
         'line.c',
         '''	if (!mbc_is_split(r) || !merge_take(r))
 		return false;
-	mbc_settle_merge(f, r);
-	/* the words are 0: fact 2 */
-	mbc_and_seq(&r.block->split, ~r.bit);
 ''',
         '''	if (!mbc_is_split(r))
 		return false;
@@ -100,8 +97,8 @@ MUTANTS = {
         'freeing does not look whether the frame is to leave'),
     'vanish-no-guard': (
         'inband.c',
-        '''	    !guarded(f, s, mbc_block_of(r.L)) && ''',
-        '''	    (guarded(f, s, mbc_block_of(r.L)) || true) && ''',
+        '''!guarded(f, s, mbc_block_of(r.L)) &&''',
+        '''(guarded(f, s, mbc_block_of(r.L)) || true) &&''',
         'a block vanishes while somebody looks into it'),
     'vanish-no-undo': (
         'inband.c',
@@ -110,12 +107,6 @@ MUTANTS = {
         '''	vanish_undo(f, r, 0, home);
 ''',
         'a block that does not vanish after all keeps what was taken'),
-    'drain-once': (
-        'drain.c',
-        '''	mbc_slots_drop_line(f, s, MB_BASE, L);
-''',
-        '',
-        'a drain leaves the lines to the slots that hold them'),
     'take-no-order': (
         'take.c',
         '''		if (mbc_cas_acquire(word, &v, v & ~mask))
