@@ -270,7 +270,7 @@ enum options_result options_parse(int argc, char **argv, struct options *out, st
 	snprintf(out->name, sizeof(out->name), "vm-%d", (int)getpid());
 	out->vm.name = out->name;
 	opterr = 0;
-	optind = 1;
+	optind = 0; /* begins anew, within a word too */
 	while ((option = getopt_long(argc, argv, ":", longopts, NULL)) != -1) {
 		const char *word = argv[optind - 1];
 		if (option == OPT_HELP || option == OPT_VERSION) {

@@ -12,6 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* Where a processor begins after a reset. */
+#define RESET_CS_BASE 0xffff0000u
+#define RESET_RIP     0xfff0u
+
 /* Ends KVM_RUN; its handler does nothing. */
 #define KICK_SIGNAL SIGRTMIN
 
@@ -49,6 +53,14 @@ void vcpu_describe(struct vcpu *v, char *text, size_t size)
 	if (!sregs.cs.l)
 		linear &= UINT32_MAX;
 	size_t n = read_instruction(v, linear, bytes, sizeof(bytes));
+	/* after a triple fault AMD's processors keep nothing, and KVM resets the vCPU */
+	if (sregs.cs.base == RESET_CS_BASE && regs.rip == RESET_RIP) {
+		snprintf(
+		    text, size,
+		    "vCPU %u, rip %#x, CPL 0, as after a reset: this host's processor forgets where it was",
+		    v->id, RESET_RIP);
+		return;
+	}
 	int at = snprintf(text, size, "vCPU %u, rip %#llx, CPL %u, instruction bytes", v->id,
 			  (unsigned long long)regs.rip, (unsigned)sregs.ss.dpl);
 	for (size_t i = 0; i < n && at > 0 && (size_t)at < size; i++)

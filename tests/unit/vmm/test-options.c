@@ -98,6 +98,8 @@ static void test_bad_values_are_named(void **state)
 	refuses("--name", "--name", "0123456789012345678901234567890123456789012345678901234567890123");
 	refuses("--frobnicate", "--frobnicate", "1");
 	refuses("'stray'", "--prealloc", "stray");
+	refuses("'-x'", "--prealloc", "-xy");
+	refuses("'--prealloc=1'", "--prealloc=1", "--quiet");
 }
 
 static void test_what_does_not_go_together(void **state)

@@ -131,6 +131,18 @@ static void test_receives_more_than_it_holds(void **state)
 	assert_int_equal(in(f, 5) & 1, 0);
 }
 
+/* What was piped in before the guest opened the port waits for it; what comes later can be cleared. */
+static void test_early_input(void **state)
+{
+	struct fixture *f = *state;
+	type(f, "hi", 2);
+	out(f, 2, 7); /* FIFOs on and empty */
+	out(f, 4, 0xb);
+	assert_int_equal(in(f, 0), 'h');
+	out(f, 2, 7);
+	assert_int_equal(in(f, 5) & 1, 0);
+}
+
 static void test_escape(void **state)
 {
 	struct fixture *f = *state;
@@ -251,6 +263,7 @@ int main(void)
 	    TEST(test_transmits),
 	    TEST(test_receives),
 	    TEST(test_receives_more_than_it_holds),
+	    TEST(test_early_input),
 	    TEST(test_escape),
 	    TEST(test_slow_reader),
 	    TEST(test_reader_that_went_away),
