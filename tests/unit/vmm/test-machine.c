@@ -399,15 +399,13 @@ static void test_too_many_cpus(void **state)
 static void test_memory_that_kvm_refuses(void **state)
 {
 	struct fixture *f = *state;
-	const struct mb_region region = {0, MEMORY};
-	struct mb_error err;
-	/* the slots are there already, and may not overlap */
+	const struct mb_region overlapping[] = {{0, MEMORY}, {MEMORY / 2, MEMORY / 2}};
 	struct machine_config config = {.cpus = 1, .on_end = on_end, .arg = &f->probe};
+	struct mb_error err;
 	struct machine *m;
 	assert_int_equal(machine_create(&config, &m, &err), 0);
 	assert_in_range(machine_address_bits(m), 32, 57);
-	assert_int_equal(machine_set_memory(m, f->space, &region, 1, &err), 0);
-	assert_int_equal(machine_set_memory(m, f->space, &region, 1, &err), -EEXIST);
+	assert_int_equal(machine_set_memory(m, f->space, overlapping, 2, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "--memory"));
 	machine_destroy(m);
 }
