@@ -95,7 +95,7 @@ static bool start_cpu(unsigned index)
 	if (wait_for(&cpus[index].up, 200))
 		return true;
 	irq_command(index, ICR_SIPI | TRAMPOLINE >> 12);
-	return wait_for(&cpus[index].up, 1000);
+	return wait_for(&cpus[index].up, 10000);
 }
 
 unsigned smp_start(void)
