@@ -43,6 +43,7 @@ byte drain;    /* of lines: all of it is leaving, what is set there has left */
 byte special;  /* of lines */
 byte updrain;  /* the masks of the top line, whose `special` is constant here: set */
 byte uponline;
+byte gone;     /* a ghost: somebody was told that all of this line is offline */
 #endif
 #ifdef OWNED
 byte owned;
@@ -72,6 +73,9 @@ byte busy;      /* threads that are within an operation */
 inline take_ghost(mask, ll, w, bits)
 {
 	assert(!((user[ll] | temp[ll]) & BITS(w, bits)) && !ON(whole | wtemp, ll));
+#ifdef DRAIN
+	assert(!ON(gone, ll));
+#endif
 	mask = mask | BITS(w, bits)
 }
 
@@ -164,27 +168,33 @@ inline publish_if(ll)
 }
 
 #ifdef DRAIN
-/* swallow() at the top level: of the word above take what is to leave, and mark it as gone. */
+/* swallow() of the word above: takes of it what is to leave, and marks it as gone */
 inline swallow_up()
 {
-	if
-	:: up & updrain -> m = 0;
-		/* load of the word, load of the mask, CAS of the word: the mask is loaded anew each time */
-		v = updrain;
-		d_step {
-			m = up & v;
-			up = up & (255 - m)
-		}
+	v = up;
+	do
+	:: 1 ->
+		m = v & updrain;
 		if
-		:: m ->
+		:: m == 0 -> break
+		:: d_step {
+			m && up == v -> up = v - m;
+			v = 0
+		   } ->
+#ifdef M_SWALLOW_ONLINE_FIRST
 			uponline = uponline & (255 - m);
-			updrain = updrain & (255 - m)
-		:: else
-		fi;
-		v = 0;
-		m = 0
-	:: else
-	fi
+			updrain = updrain & (255 - m);
+#else
+			/* who finds it offline may add it again at once: the mark must be gone by then */
+			updrain = updrain & (255 - m);
+			uponline = uponline & (255 - m);
+#endif
+			break
+		:: else -> v = up
+		fi
+	od;
+	v = 0;
+	m = 0
 }
 #endif
 
@@ -431,6 +441,22 @@ inline slot_drop(t)
 	   } -> leave(o); o = 0
 	:: else
 	fi
+}
+
+/* mbc_slots_drop_line() */
+inline drop_line(ll)
+{
+	W = 0;
+	do
+	:: W < NT ->
+		if
+		:: at[W] / 2 == (ll) -> slot_drop(W)
+		:: else
+		fi;
+		W++
+	:: else -> break
+	od;
+	W = 0
 }
 
 /* move_to(): at[] is word x now, of a line whose `held` is ours; the line before is left. */
@@ -719,6 +745,9 @@ inline take_up()
 		up = up - m;
 		assert(!((whole | wtemp) & m));
 		assert(!m || !(user[m / 2] | temp[m / 2]));
+#ifdef DRAIN
+		assert(!(gone & m));
+#endif
 		wtemp = wtemp | m
 	}
 }
@@ -750,14 +779,20 @@ inline from_top()
 }
 
 #ifdef DRAIN
-/* mbc_settle_split() into a line: if its frame was to leave, so is all of the line. Level 0 of drain.c. */
+/* mbc_settle_split() into a line of level 0: if its frame was to leave, so is all of the line. */
 inline settle_split(ll)
 {
 #ifndef M_SPLIT_NO_LOOK
 	if
 	:: ON(updrain, ll) ->
 		drain = drain | B(ll);
-		special = special | B(ll)
+		special = special | B(ll);
+#ifdef M_SPLIT_KEEPS_OTHERS
+		slot_drop(me)
+#elif !defined(M_SPLIT_KEEPS)
+		/* nobody allocates from it any more: it may have changed hands since it was filled */
+		drop_line(ll)
+#endif
 	:: else
 	fi
 #else
@@ -773,6 +808,15 @@ inline split_line(ll, n)
 		mine = !ON(held, ll);
 		held = held | B(ll)
 	}
+#if defined(DRAIN) && !defined(M_SPLIT_KEEPS_MARKS)
+	/* who drained may have marked the line before, too late, when it had been merged */
+	if
+	:: ON(special, ll) ->
+		drain = drain & (255 - B(ll));
+		special = special & (255 - B(ll))
+	:: else
+	fi;
+#endif
 #ifdef M_SPLIT_LATE
 	d_step {
 		part_ghost(ll)
@@ -965,6 +1009,10 @@ inline finish()
 /* What holds of line ll when nobody is within an operation. */
 inline at_rest(ll)
 {
+#ifdef DRAIN
+	/* what is marked is to leave */
+	assert(!ON(split & drain, ll) || ON(updrain, ll));
+#endif
 	if
 	:: ON(up, ll) ->
 		/* the frame above is free and whole: all below is as if it did not exist */
@@ -988,5 +1036,9 @@ inline at_rest(ll)
 
 inline at_rest_above()
 {
+#ifdef DRAIN
+	assert(!(up & updrain));
+	assert(!drain || HOLDERS(0) == 0);
+#endif
 	assert((!up || uppart) && !wtemp && !temp[0] && !temp[NL - 1])
 }
