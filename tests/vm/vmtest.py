@@ -184,12 +184,14 @@ def run_case(fn):
         except Exception as e:
             result, text = False, where(e)
             current.terminated = isinstance(e, Terminated)
-            for process in Process.running:
-                text += process.diagnosis()
+            for process in Process.of_case:
+                if process in Process.running or process.process.returncode:
+                    text += process.diagnosis()
         finally:
             current.finish()
             for process in list(Process.running):
                 process.kill()
+            Process.of_case.clear()
     word = {True: "ok", False: "FAILED", None: "skipped"}[result]
     text = ": " + text.rstrip() if text else ""
     print("%-8s %s (%.1f s)%s" % (word, fn.__name__, time.monotonic() - begin, text), flush=True)
@@ -250,6 +252,7 @@ class Process:
     """A process whose output lines can be waited for."""
 
     running = []
+    of_case = []  # all that the case has started, for a diagnosis
 
     def __init__(self, command, stdin=subprocess.PIPE):
         self.command = command
@@ -263,6 +266,7 @@ class Process:
         for reader in self.readers:
             reader.start()
         Process.running.append(self)
+        Process.of_case.append(self)
 
     def read(self, name):
         stream = getattr(self.process, name)
