@@ -10,6 +10,7 @@
 #include "machine/elf.h"
 #include "machine/machine.h"
 #include "size.h"
+#include "vm_devices.h"
 
 #include <errno.h>
 #include <platform.h>
@@ -21,7 +22,6 @@
 
 #define HUGE_BYTES    (UINT64_C(2) << 20)
 #define GIANT_BYTES   (UINT64_C(1) << 30)
-#define BALLOON_SLOT  0 /* of the virtio-mmio transports */
 #define CMDLINE_EXTRA 128
 
 struct vm {
@@ -35,6 +35,7 @@ struct vm {
 	struct console console;
 	struct serial *serial;
 	struct exit_port *exit_port;
+	struct vm_devices devices;
 	struct balloon *balloon;
 	struct qmp *qmp;
 	struct device_host host;
@@ -200,6 +201,36 @@ static int host_ioeventfd(void *machine, uint64_t gpa, unsigned len, uint32_t va
 	return machine_ioeventfd(machine, gpa, len, value, fd);
 }
 
+static int add_serial(struct vm *vm)
+{
+	struct serial_config serial = {
+	    .in = vm->console.in,
+	    .out = vm->console.out,
+	    .escape = vm->console.escape,
+	    .on_escape = on_escape,
+	    .arg = vm,
+	};
+	return serial_create(&vm->host, &serial, &vm->serial);
+}
+
+static int add_balloon(struct vm *vm)
+{
+	const struct vm_device *place;
+	struct balloon_config balloon = {
+	    .space = vm->space,
+	    .maximum = vm->config.memory,
+	    .initial_target = vm->config.memory - vm->config.balloon,
+	    .deflate_on_oom = true,
+	    .on_event = on_balloon,
+	    .arg = vm,
+	};
+	int rc = vm_devices_add(&vm->devices, VM_DEVICE_BALLOON, &place);
+	if (rc != 0)
+		return rc;
+	balloon.index = place->index;
+	return balloon_create(&vm->host, &balloon, &vm->balloon);
+}
+
 static int add_devices(struct vm *vm, struct mb_error *err)
 {
 	vm->host = (struct device_host){
@@ -210,27 +241,11 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 	    .ioeventfd = host_ioeventfd,
 	    .machine = vm->machine,
 	};
-	struct serial_config serial = {
-	    .in = vm->console.in,
-	    .out = vm->console.out,
-	    .escape = vm->console.escape,
-	    .on_escape = on_escape,
-	    .arg = vm,
-	};
-	struct balloon_config balloon = {
-	    .index = BALLOON_SLOT,
-	    .space = vm->space,
-	    .maximum = vm->config.memory,
-	    .initial_target = vm->config.memory - vm->config.balloon,
-	    .deflate_on_oom = true,
-	    .on_event = on_balloon,
-	    .arg = vm,
-	};
 	int rc = exit_port_create(&vm->host, on_guest_exit, vm, &vm->exit_port);
 	if (rc == 0)
-		rc = serial_create(&vm->host, &serial, &vm->serial);
+		rc = add_serial(vm);
 	if (rc == 0)
-		rc = balloon_create(&vm->host, &balloon, &vm->balloon);
+		rc = add_balloon(vm);
 	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
 }
 
@@ -238,16 +253,15 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 static int load(struct vm *vm, const struct elf *kernel, struct mb_error *err)
 {
 	const char *append = vm->config.append != NULL ? vm->config.append : "";
-	char cpus[32] = "";
-	size_t size = strlen(append) + CMDLINE_EXTRA;
+	char cpus[32] = "", places[VM_DEVICES_CMDLINE];
+	size_t size = strlen(append) + sizeof(places) + CMDLINE_EXTRA;
 	char *cmdline = malloc(size);
 	if (cmdline == NULL)
 		return error_set(err, -ENOMEM, "out of memory");
 	if (vm->config.cpus > 1)
 		snprintf(cpus, sizeof(cpus), " cpus=%u", vm->config.cpus);
-	snprintf(cmdline, size, "%s%svirtio_mmio.device=%d@%#x:%d%s", append, append[0] ? " " : "",
-		 PLATFORM_VIRTIO_STRIDE, PLATFORM_VIRTIO_BASE + BALLOON_SLOT * PLATFORM_VIRTIO_STRIDE,
-		 PLATFORM_VIRTIO_GSI + BALLOON_SLOT, cpus);
+	vm_devices_cmdline(&vm->devices, places, sizeof(places));
+	snprintf(cmdline, size, "%s%s%s", append, append[0] ? places : places + 1, cpus);
 	int rc = machine_load(vm->machine, kernel, cmdline, err);
 	free(cmdline);
 	return rc;
