@@ -27,6 +27,7 @@
  *   -ENOSPC    the metadata area is too small; or it has no room for another ragged end of a range (one
  *              that is no multiple of a huge frame: 128 at a time, 16 in band)
  *   -EILSEQ    a metadata area that is not one (attach)
+ *   -EAGAIN    recovery only: somebody alive stands in the way for the moment
  *
  * A failed call has changed nothing. Unless stated otherwise every function may be called by any number of
  * threads and processes at once; a slot belongs to one thread at a time.
@@ -128,6 +129,14 @@ MB_MUST_CHECK int mb_frames_attach(void *meta, size_t bytes, struct mb_frames **
 MB_MUST_CHECK int mb_slot_open(struct mb_frames *f, mb_slot *out);
 int mb_slot_close(struct mb_frames *f, mb_slot slot);
 
+/*
+ * Opens this very slot; -EBUSY: it is in use. Who numbers its slots itself, by something that outlives a process,
+ * knows which slot to recover if that process is killed while it opens one.
+ */
+MB_MUST_CHECK int mb_slot_open_at(struct mb_frames *f, mb_slot slot);
+/* Is the slot anything but closed: open, being opened, or of the dead? False beyond the last one. */
+bool mb_slot_in_use(const struct mb_frames *f, mb_slot slot);
+
 /* ---- ranges ----------------------------------------------------------------------------------------- */
 
 /*
@@ -193,6 +202,64 @@ MB_MUST_CHECK int mb_frame_holes_add(struct mb_frames *f, mb_slot slot, mb_frame
 
 /* The reverse. -EALREADY: one of them is no hole (nothing changed). */
 MB_MUST_CHECK int mb_frame_holes_remove(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count);
+
+/* ---- killed at any instruction: pools with owners only ------------------------------------------------ */
+
+/*
+ * A thread may be killed between any two instructions; what it had in hand is not lost. *Lost* is a frame that
+ * is not free, that nobody's record (the caller's ledger) holds, and that no living slot's intent names.
+ *
+ * Each slot says beforehand what it is about to do: its intent. What a call of mb_frame_alloc(), _alloc_batch()
+ * (which gives at most 64 frames at a time here) or _take() hands out stays named by the intent, until
+ * mb_slot_settle(): the caller records the frames, with release, then settles. The next call with the slot that
+ * allocates, takes, frees or makes holes settles as well. To free, the other way round: intend, clear the record
+ * with release, free. The intent of a free covers all frames within the one that it names: a giant frame may be
+ * intended at once, and freed huge frame by huge frame; then it stays until settled.
+ *
+ *	mb_frame_take(f, slot, level, x);          mb_slot_intend_free(f, slot, level, x);
+ *	store_release(&ledger[x], me);             store_release(&ledger[x], nobody);
+ *	mb_slot_settle(f, slot);                   mb_frame_free(f, slot, level, x);
+ */
+MB_MUST_CHECK int mb_slot_intend_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame);
+int mb_slot_settle(struct mb_frames *f, mb_slot slot);
+
+/*
+ * Does anybody's record hold something of this frame, be it by itself or as part of a larger one? Asked for
+ * huge frames and for giant ones (where any huge frame of it counts). Read the record with acquire.
+ */
+typedef bool mb_recorded_fn(void *arg, enum mb_level level, mb_frame frame);
+
+/* What recovery did; the calls add to it. */
+struct mb_recovery {
+	uint64_t freed;     /* base frames that were nobody's: free again (or offline, where they were leaving) */
+	uint64_t completed; /* operations cut in the middle that were completed */
+	uint64_t undone;    /* ... that were undone; a change of holes always is */
+	uint64_t lines;     /* lines that it held, or was about to hold or leave */
+};
+
+/*
+ * The thread of slot `dead` is gone, killed at any instruction: completes or undoes what it was in the middle of,
+ * gives back what it had in hand, closes the slot. What the records say stays as it is: give that back
+ * afterwards, not before. A slot that is closed: 0, nothing done. It looks only at what the slot's intent names:
+ * the cost does not depend on the size of the pool.
+ *
+ * mine: a slot of the caller's, open. One recovery at a time (the caller's lock); all else may go on meanwhile.
+ * Whoever is killed in here has left nothing worse behind: recover both slots.
+ *
+ * -EAGAIN: the intent of another slot, or a change of ranges, stands in the way. Try again, after recovering the
+ * other slots whose threads are dead: the call marks the slot as dead, and then its own intent is in nobody's
+ * way. -EPERM: not a pool with owners. -EINVAL: mine is dead.
+ */
+MB_MUST_CHECK int mb_slot_recover(struct mb_frames *f, mb_slot mine, mb_slot dead, mb_recorded_fn *recorded,
+				  void *arg, struct mb_recovery *out);
+
+/*
+ * The same for a change of ranges: if one was begun (mb_range_add(), _remove(), _drain()) whose thread is gone,
+ * it is completed (adding; draining; removing, once all of it was taken) or undone. The caller vouches that
+ * nobody alive is in such a call: the core cannot tell. Before the slots, since those may need it.
+ */
+MB_MUST_CHECK int mb_ranges_recover(struct mb_frames *f, mb_slot mine, mb_recorded_fn *recorded, void *arg,
+				    struct mb_recovery *out);
 
 /* ---- looking ---------------------------------------------------------------------------------------- */
 
