@@ -56,15 +56,18 @@ void mbc_free_own(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 	mbc_free_own_mask(f, s, level, X / MBC_WORD_BITS, mbc_bit(X));
 }
 
-/* Is a frame of a level above the base split, so that it is not one that was allocated whole? */
+/* Is a frame of a level above the base split, or are there holes in it: is it not one that was allocated whole
+ * and stayed so? */
 static inline bool child_is_split(const struct mb_frames *f, unsigned level, uint64_t X)
 {
 	uint64_t begun;
+	struct mbc_ref r;
 	bool split;
 
 	do {
 		begun = mbc_look_begin(f);
-		split = mbc_is_split(mbc_ref_get(f, level - 1, X));
+		r = mbc_ref_get(f, level - 1, X);
+		split = mbc_is_split(r) || (r.block && mbc_has(&r.block->gone, r.bit));
 	} while (mbc_look_again(f, begun));
 	return split;
 }

@@ -9,24 +9,59 @@
  * A giant frame that is allocated whole is split lazily: its level-1 line becomes valid with all words 0 and
  * `owned` set. Its words stay 0 while it is owned, so that a thread that comes late with a hint from the time
  * when the giant frame was the pool's finds nothing there to take.
+ *
+ * A giant frame that becomes holes as a whole, and has no line yet, gets one bit, `gone`, and no line at all:
+ * so a hole of a terabyte is as cheap as one of a page. A part of it that is taken back opens it:
+ *
+ *   gone --remove all of it--> whole             gone --remove a part--> owned ; lines of ones ; split ; not
+ * gone
+ *
+ * In that order, since whoever walks meanwhile looks at `gone` first, and since a death in between must leave a
+ * trace: `owned` says that there may be lines below (mbc_holes_clear()).
  */
 #include "holes.h"
 
 #include "point.h"
 #include "state.h"
 
-/* The stretch of a run of base frames that lies in one line. */
+/* The stretch of a run of base frames that lies in one line, or a giant frame without a line. */
+#define MBC_GIANT_SHIFT  (2 * MB_LEVEL_SHIFT)
+#define MBC_GIANT_FRAMES (1u << MBC_GIANT_SHIFT) /* base frames */
+
 struct piece {
 	uint64_t L;
 	unsigned first; /* within the line */
-	unsigned count;
+	unsigned count; /* base frames */
+	bool giant;
 };
 
-static struct piece piece_at(uint64_t x, uint64_t end)
+static bool is_gone(struct mbc_ref up)
+{
+	return mbc_has(&up.block->gone, up.bit);
+}
+
+/* Can the giant frame at x change by its one bit? */
+static bool whole_giant(const struct mb_frames *f, uint64_t x, uint64_t end, bool add)
+{
+	uint64_t giant = x >> MBC_GIANT_SHIFT;
+	struct mbc_ref up;
+
+	if (x & (MBC_GIANT_FRAMES - 1) || end - x < MBC_GIANT_FRAMES)
+		return false;
+	up = mbc_ref_get(f, MB_HUGE, giant);
+	if (is_gone(up) == add || mbc_is_split(up) || mbc_has(&up.block->owned, up.bit))
+		return false;
+	return mbc_check_used(f, MB_GIANT, giant) == 0;
+}
+
+static struct piece piece_at(const struct mb_frames *f, uint64_t x, uint64_t end, bool add)
 {
 	unsigned first = (unsigned)(x % MBC_LINE_FRAMES);
 
-	return (struct piece){x / MBC_LINE_FRAMES, first, (unsigned)mbc_min(MBC_LINE_FRAMES - first, end - x)};
+	if (whole_giant(f, x, end, add))
+		return (struct piece){x / MBC_LINE_FRAMES, 0, MBC_GIANT_FRAMES, true};
+	return (struct piece){x / MBC_LINE_FRAMES, first, (unsigned)mbc_min(MBC_LINE_FRAMES - first, end - x),
+			      false};
 }
 
 /* The bits of a piece in word w. */
@@ -52,10 +87,12 @@ static int check_owned(const struct mb_frames *f, uint64_t h)
 static int check_piece(const struct mb_frames *f, struct piece p, bool add)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L);
-	int rc = check_owned(f, p.L);
+	int rc = p.giant ? 0 : check_owned(f, p.L);
 
-	if (rc)
+	if (rc || p.giant)
 		return rc;
+	if (is_gone(mbc_ref_get(f, MB_HUGE, p.L / MBC_LINE_FRAMES)))
+		return add ? -MBC_EALREADY : 0;
 	if (!mbc_is_split(r))
 		return add ? 0 : -MBC_EALREADY;
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
@@ -81,6 +118,31 @@ static void open_line(struct mb_frames *f, struct mbc_ref r)
 		mbc_or_seq(&r.block->split, r.bit);
 }
 
+/* A giant frame that is gone gets its lines, all ones. */
+static void open_gone(struct mb_frames *f, struct mbc_ref up)
+{
+	mbc_or_seq(&up.block->owned, up.bit);
+	for (unsigned n = 0; n < MBC_LINE_FRAMES; n++) {
+		struct mbc_ref r = mbc_ref_get(f, MB_BASE, up.L * MBC_LINE_FRAMES + n);
+
+		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+			mbc_store_release(&r.line->word[w], MBC_FULL);
+		mbc_or_seq(&r.block->split, r.bit);
+	}
+	mbc_or_seq(&up.block->split, up.bit);
+	mbc_and_seq(&up.block->gone, ~up.bit);
+}
+
+static void change_giant(struct mb_frames *f, struct piece p, bool add)
+{
+	struct mbc_ref up = mbc_ref_get(f, MB_HUGE, p.L / MBC_LINE_FRAMES);
+
+	if (add)
+		mbc_or_seq(&up.block->gone, up.bit);
+	else
+		mbc_and_seq(&up.block->gone, ~up.bit);
+}
+
 static void add_piece(struct mb_frames *f, struct piece p)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L);
@@ -97,8 +159,11 @@ static void add_piece(struct mb_frames *f, struct piece p)
 
 static void remove_piece(struct mb_frames *f, struct piece p)
 {
-	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L);
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, p.L), up = mbc_ref_get(f, MB_HUGE, p.L / MBC_LINE_FRAMES);
 	uint64_t left = 0;
+
+	if (is_gone(up))
+		open_gone(f, up);
 
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
 		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
@@ -117,9 +182,11 @@ static void remove_piece(struct mb_frames *f, struct piece p)
 static void apply(struct mb_frames *f, uint64_t x, uint64_t end, bool add)
 {
 	while (x < end) {
-		struct piece p = piece_at(x, end);
+		struct piece p = piece_at(f, x, end, add);
 
-		if (add)
+		if (p.giant)
+			change_giant(f, p, add);
+		else if (add)
 			add_piece(f, p);
 		else
 			remove_piece(f, p);
@@ -140,7 +207,7 @@ static int change(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t co
 	if (first.n >= f->capacity || count > f->capacity - first.n)
 		return -MBC_ERANGE;
 	for (uint64_t x = first.n; x < end;) {
-		struct piece p = piece_at(x, end);
+		struct piece p = piece_at(f, x, end, add);
 		int rc = check_piece(f, p, add);
 
 		if (rc)
@@ -148,7 +215,7 @@ static int change(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t co
 		x += p.count;
 	}
 	for (uint64_t x = first.n; x < end;) {
-		struct piece p = piece_at(x, end);
+		struct piece p = piece_at(f, x, end, add);
 
 		if (mbc_point(MBC_POINT_HOLES_APPLY)) {
 			/* the rollback is the reverse of what was done: the check says that all of it was so
@@ -192,12 +259,14 @@ void mbc_holes_clear(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 	mbc_intent_set(s, MBC_OP_CLEAR, level, X);
 	if (level == MB_HUGE) {
 		clear_line(f, X);
-	} else if (mbc_is_split(r)) {
+	} else if (mbc_is_split(r) || mbc_has(&r.block->owned, r.bit)) {
 		for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
 			clear_line(f, X * MBC_LINE_FRAMES + n);
 		/* split first: a line that is split and not owned is the pool's */
 		mbc_and_seq(&r.block->split, ~r.bit);
 		mbc_and_seq(&r.block->owned, ~r.bit);
 	}
+	if (level == MB_GIANT && is_gone(r))
+		mbc_and_seq(&r.block->gone, ~r.bit);
 	mbc_intent_done(s);
 }

@@ -22,7 +22,8 @@
  *
  *   bit of X set                          X is free (in a pool with owners, at level 0: X is a hole)
  *   bit of X clear, line X below split    look one level down (`owned` there: X is allocated whole, with holes)
- *   bit of X clear, line X not split      X is allocated whole, or offline
+ *   bit of X clear, line X not split      X is allocated whole, or offline; `gone` there (X a giant frame of a
+ *                                         pool with owners): X is allocated whole, and all of it is holes
  *   line not split  =>  its 8 words are 0
  *   `special` of a line clear  =>  all of it is online, nothing of it drains, it hosts no block
  *   `special` set   =>  levels 1, 2: the online and drain masks of the line hold;
@@ -86,7 +87,8 @@ struct mbc_block {
 	mbc_a64 drain;   /* level 0: all of it is leaving; a set bit has left */
 	mbc_a64 owned;   /* the frame above is allocated whole to an owner, who has holes in it */
 	mbc_a64 host;    /* level 0, in band: the block itself lies in a frame of this line */
-	mbc_a64 truth_spare[2];
+	mbc_a64 gone;    /* level 1: the giant frame above is allocated whole to an owner, and all of it is holes */
+	mbc_a64 truth_spare;
 	/* hints, another cache line */
 	mbc_a64 part; /* something is free, and it is nobody's */
 	mbc_a64 held; /* a slot allocates from it (or somebody has it for a moment) */

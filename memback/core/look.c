@@ -88,6 +88,24 @@ static uint64_t split_below(const struct mb_frames *f, unsigned level, uint64_t 
 	return split;
 }
 
+/* Which of the 64 giant frames of word W are holes as a whole? */
+static uint64_t gone_below(const struct mb_frames *f, uint64_t W)
+{
+	uint64_t gone = 0;
+
+	for (unsigned n = 0; n < MBC_WORD_BITS; n++) {
+		uint64_t X = W * MBC_WORD_BITS + n;
+		struct mbc_ref r;
+
+		if (X >= f->lines[MB_HUGE])
+			break;
+		r = mbc_ref_get(f, MB_HUGE, X);
+		if (mbc_has(&r.block->gone, r.bit))
+			gone |= mbc_bit(n);
+	}
+	return gone;
+}
+
 static void large_states(const struct mb_frames *f, unsigned level, uint64_t W, struct word_states *st)
 {
 	struct mbc_ref r = mbc_ref_get(f, level, W / MBC_LINE_WORDS);
@@ -99,8 +117,12 @@ static void large_states(const struct mb_frames *f, unsigned level, uint64_t W, 
 	}
 	st->free = mbc_load_acquire(&r.line->word[W % MBC_LINE_WORDS]) & ~st->offline;
 	/* nothing below is split where all is free or offline */
-	if (st->free != MBC_FULL && st->offline != MBC_FULL && (st->free | st->offline) != MBC_FULL)
-		st->split = split_below(f, level, W) & ~st->free & ~st->offline;
+	if (st->free != MBC_FULL && st->offline != MBC_FULL && (st->free | st->offline) != MBC_FULL) {
+		/* first: one that is being opened has lines, but is not split yet */
+		if (level == MB_GIANT && mbc_owned_pool(f))
+			st->hole = gone_below(f, W) & ~st->free & ~st->offline;
+		st->split = split_below(f, level, W) & ~st->free & ~st->offline & ~st->hole;
+	}
 	st->draining &= ~st->free & ~st->offline;
 }
 

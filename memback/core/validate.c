@@ -89,14 +89,18 @@ static bool tree_has(const struct mb_frames *f, unsigned level, uint64_t n)
 }
 
 /* A line that is not split: its words are 0, and nothing is said of it. */
-static const char *check_whole(struct mbc_ref r)
+static const char *check_whole(const struct mb_frames *f, struct mbc_ref r)
 {
+	bool gone = mbc_has(&r.block->gone, r.bit);
+
 	if (!mbc_line_is_empty(r))
 		return "a line that is not split has a set bit";
 	if (mbc_has(&r.block->ragged, r.bit) || mbc_has(&r.block->drain, r.bit) ||
 	    mbc_has(&r.block->owned, r.bit) || mbc_has(&r.block->host, r.bit) ||
 	    mbc_has(&r.block->special, r.bit))
 		return "a line that is not split is marked";
+	if (gone && (r.level != MB_HUGE || !mbc_owned_pool(f) || mbc_check_used(f, MB_GIANT, r.L) != 0))
+		return "a frame is gone that nobody owns";
 	return NULL;
 }
 
@@ -144,6 +148,8 @@ static const char *check_split(const struct mb_frames *f, struct mbc_ref r)
 	bool owned = mbc_has(&r.block->owned, r.bit);
 	const char *what = NULL;
 
+	if (mbc_has(&r.block->gone, r.bit))
+		return "a line is split and gone";
 	if (owned && (r.level != MB_HUGE || !mbc_line_is_empty(r)))
 		return "an owned line has a set bit";
 	if (r.level == MB_BASE && mbc_has(&r.block->ragged, r.bit) != (mbc_edge_find(f, r.L) != NULL))
@@ -164,7 +170,7 @@ static int check_line(const struct mb_frames *f, unsigned level, uint64_t L, str
 
 	if (!r.block)
 		return 0;
-	what = mbc_is_split(r) ? check_split(f, r) : check_whole(r);
+	what = mbc_is_split(r) ? check_split(f, r) : check_whole(f, r);
 	if (what)
 		return flaw_at(flaw, what, first << (MB_LEVEL_SHIFT * level));
 	if (level == MB_BASE || !mbc_is_split(r))

@@ -197,6 +197,8 @@ MB_MUST_CHECK int mb_frame_free_part(struct mb_frames *f, mb_slot slot, mb_frame
  * Marks the base frames [first, first + count), all of them owned and none a hole yet, as holes: their
  * bytes are given back, their place stays their owner's. Only the owner may call this for its frames, and
  * one thread at a time for one huge frame. -EALREADY: one of them is a hole already (nothing changed).
+ * A giant frame that becomes holes as a whole costs one bit, however large the run; while it is that, taking
+ * back a part of it counts as work on all of it, so one thread at a time then.
  */
 MB_MUST_CHECK int mb_frame_holes_add(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count);
 

@@ -135,6 +135,89 @@ static void test_holes_model(void **state)
 	test_pool_drop(&p);
 }
 
+/* Holes of whole giant frames are a bit each: no line appears, and a part that comes back is exact. */
+static void test_giant_holes_have_no_lines(void **state)
+{
+	struct test_pool p = test_pool_make(1024 * GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	uint64_t empty = test_snapshot(&p), before;
+
+	(void)state;
+	for (uint64_t n = 0; n < 1024; n++)
+		assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){n * GIANT}), 0);
+	before = test_count(&p).lines;
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){256 * GIANT}, 512 * GIANT), 0);
+	assert_int_equal(test_count(&p).lines, before);
+	assert_int_equal(test_count(&p).holes, 512 * GIANT);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){256 * GIANT - 1}), MB_USED);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){256 * GIANT}), MB_HOLE);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){768 * GIANT}), MB_USED);
+	test_pool_validate(&p);
+	before = test_snapshot(&p);
+	/* what lies in it is a hole already; what reaches beyond it is none yet; a wrong end changes nothing */
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){300 * GIANT + 7}, 1), -EALREADY);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){255 * GIANT}, 2 * GIANT), -EALREADY);
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){767 * GIANT}, GIANT + 1), -EALREADY);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_HUGE, (mb_frame){300 * GIANT}), -ENOENT);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, (mb_frame){300 * GIANT}), -EBUSY);
+	assert_int_equal(test_snapshot(&p), before);
+	/* a part, over the border of two of them */
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){400 * GIANT - 5}, HUGE), 0);
+	assert_int_equal(test_count(&p).holes, 512 * GIANT - HUGE);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){400 * GIANT - 6}), MB_HOLE);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){400 * GIANT - 5}), MB_USED);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){400 * GIANT + HUGE - 6}), MB_USED);
+	assert_int_equal(mb_frame_state(p.f, (mb_frame){400 * GIANT + HUGE - 5}), MB_HOLE);
+	test_pool_validate(&p);
+	assert_int_equal(mb_frame_holes_add(p.f, slot, (mb_frame){400 * GIANT - 5}, HUGE), 0);
+	assert_int_equal(test_snapshot(&p), before);
+	/* all of it comes back in one run, opened or not; freed with its holes it is free */
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){256 * GIANT}, 500 * GIANT), 0);
+	assert_int_equal(test_count(&p).holes, 12 * GIANT);
+	test_pool_validate(&p);
+	for (uint64_t n = 0; n < 1024; n++)
+		assert_int_equal(mb_frame_free(p.f, slot, MB_GIANT, (mb_frame){n * GIANT}), 0);
+	assert_int_equal(mb_slot_close(p.f, slot), 0);
+	assert_int_equal(test_snapshot(&p), empty);
+	assert_int_equal(test_count(&p).lines, 0);
+	test_pool_drop(&p);
+}
+
+/* Random holes of all sizes over a few giant frames, against one byte a huge frame. */
+static void test_giant_holes_model(void **state)
+{
+	enum { GIANTS = 6, HUGES = GIANTS * 512 };
+	struct test_pool p = test_pool_make(GIANTS * GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	unsigned char hole[HUGES] = {0};
+	uint64_t x = test_seed(), holes = 0;
+
+	(void)state;
+	for (uint64_t n = 0; n < GIANTS; n++)
+		assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){n * GIANT}), 0);
+	for (unsigned n = 0; n < 4000; n++) {
+		uint64_t r = test_random(&x), unit = r & 1 ? 512 : 1, first = (r >> 8) % (HUGES / unit) * unit;
+		uint64_t count = (1 + test_random(&x) % 3) * unit;
+		bool add = r >> 4 & 1, fits;
+		int rc;
+
+		count = count < HUGES - first ? count : HUGES - first;
+		fits = memchr(hole + first, add, count) == NULL;
+		rc = add ? mb_frame_holes_add(p.f, slot, (mb_frame){first * HUGE}, count * HUGE)
+			 : mb_frame_holes_remove(p.f, slot, (mb_frame){first * HUGE}, count * HUGE);
+		assert_int_equal(rc, fits ? 0 : -EALREADY);
+		if (rc)
+			continue;
+		memset(hole + first, add, count);
+		holes = add ? holes + count : holes - count;
+		assert_int_equal(test_count(&p).holes, holes * HUGE);
+	}
+	for (uint64_t n = 0; n < HUGES; n++)
+		assert_int_equal(mb_frame_state(p.f, (mb_frame){n * HUGE + n % HUGE}),
+				 hole[n] ? MB_HOLE : MB_USED);
+	test_pool_drop(&p);
+}
+
 static void test_drain_with_holes(void **state)
 {
 	struct test_pool p = test_pool_make(2 * GIANT, 1, MB_FRAMES_OWNED);
@@ -158,7 +241,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_base_frames_are_refused),  cmocka_unit_test(test_holes_in_a_giant_frame),
 	    cmocka_unit_test(test_bad_holes_change_nothing), cmocka_unit_test(test_holes_model),
-	    cmocka_unit_test(test_drain_with_holes),
+	    cmocka_unit_test(test_drain_with_holes),         cmocka_unit_test(test_giant_holes_have_no_lines),
+	    cmocka_unit_test(test_giant_holes_model),
 	};
 
 	return cmocka_run_group_tests_name("core holes", tests, NULL, NULL);
