@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include "error.h"
+#include "options_disk.h"
 #include "size.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ enum option_number {
 	OPT_PREALLOC,
 	OPT_KERNEL,
 	OPT_APPEND,
+	OPT_DISK,
 	OPT_QMP,
 	OPT_SERIAL,
 	OPT_VERBOSE,
@@ -37,23 +39,15 @@ enum option_number {
 };
 
 static const struct option longopts[] = {
-    {"name", required_argument, NULL, OPT_NAME},
-    {"memory", required_argument, NULL, OPT_MEMORY},
-    {"cpus", required_argument, NULL, OPT_CPUS},
-    {"backing", required_argument, NULL, OPT_BACKING},
-    {"pool", required_argument, NULL, OPT_POOL},
-    {"budget", required_argument, NULL, OPT_BUDGET},
-    {"balloon", required_argument, NULL, OPT_BALLOON},
-    {"prealloc", no_argument, NULL, OPT_PREALLOC},
-    {"kernel", required_argument, NULL, OPT_KERNEL},
-    {"append", required_argument, NULL, OPT_APPEND},
-    {"qmp", required_argument, NULL, OPT_QMP},
-    {"serial", required_argument, NULL, OPT_SERIAL},
-    {"verbose", no_argument, NULL, OPT_VERBOSE},
-    {"quiet", no_argument, NULL, OPT_QUIET},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {NULL, 0, NULL, 0},
+    {"name", required_argument, NULL, OPT_NAME},       {"memory", required_argument, NULL, OPT_MEMORY},
+    {"cpus", required_argument, NULL, OPT_CPUS},       {"backing", required_argument, NULL, OPT_BACKING},
+    {"pool", required_argument, NULL, OPT_POOL},       {"budget", required_argument, NULL, OPT_BUDGET},
+    {"balloon", required_argument, NULL, OPT_BALLOON}, {"prealloc", no_argument, NULL, OPT_PREALLOC},
+    {"kernel", required_argument, NULL, OPT_KERNEL},   {"append", required_argument, NULL, OPT_APPEND},
+    {"disk", required_argument, NULL, OPT_DISK},       {"qmp", required_argument, NULL, OPT_QMP},
+    {"serial", required_argument, NULL, OPT_SERIAL},   {"verbose", no_argument, NULL, OPT_VERBOSE},
+    {"quiet", no_argument, NULL, OPT_QUIET},           {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
 };
 
 static const char help[] =
@@ -64,6 +58,8 @@ static const char help[] =
     "The guest\n"
     "  --kernel FILE       x86 ELF image with a PVH entry point\n"
     "  --append STRING     its command line\n"
+    "  --disk FILE[,readonly][,serial=ID]\n"
+    "                      a raw image or block device as a disk; up to 5 of them\n"
     "  --memory SIZE       its memory: a multiple of 2M (default 256M)\n"
     "  --cpus N            its processors (default 1)\n"
     "  --name NAME         its name, for messages and in the pool (default vm-PID)\n"
@@ -163,8 +159,14 @@ static int take_name(const char *text, struct vm_config *c, struct mb_error *err
 	return 0;
 }
 
-static int take_option(int option, const char *value, struct options *o, bool *backing_given,
-		       struct mb_error *err)
+static int take_disk(char *text, struct vm_config *c, struct mb_error *err)
+{
+	if (c->disk_count == VM_DISKS_MAX)
+		return error_set(err, -EINVAL, "--disk '%s': a VM has at most %d disks", text, VM_DISKS_MAX);
+	return options_parse_disk(text, &c->disks[c->disk_count++], err);
+}
+
+static int take_option(int option, char *value, struct options *o, bool *backing_given, struct mb_error *err)
 {
 	struct vm_config *c = &o->vm;
 	switch (option) {
@@ -196,6 +198,8 @@ static int take_option(int option, const char *value, struct options *o, bool *b
 	case OPT_APPEND:
 		c->append = value;
 		return 0;
+	case OPT_DISK:
+		return take_disk(value, c, err);
 	case OPT_QMP:
 		c->qmp_path = value;
 		return 0;

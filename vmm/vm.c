@@ -37,6 +37,7 @@ struct vm {
 	struct exit_port *exit_port;
 	struct vm_devices devices;
 	struct balloon *balloon;
+	struct vm_disks disks;
 	struct qmp *qmp;
 	struct device_host host;
 	pthread_mutex_t lock; /* protects the rest */
@@ -69,6 +70,11 @@ struct mb_space *vm_space(struct vm *vm)
 struct balloon *vm_balloon(struct vm *vm)
 {
 	return vm->balloon;
+}
+
+struct vm_disks *vm_get_disks(struct vm *vm)
+{
+	return &vm->disks;
 }
 
 enum vm_state vm_get_state(const struct vm *vm)
@@ -246,6 +252,8 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 		rc = add_serial(vm);
 	if (rc == 0)
 		rc = add_balloon(vm);
+	if (rc == 0)
+		rc = vm_disks_create(&vm->disks, &vm->host, &vm->devices);
 	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
 }
 
@@ -277,6 +285,8 @@ static int make(struct vm *vm, const struct elf *kernel, struct mb_error *err)
 	if (rc == 0 && vm->config.qmp_path != NULL)
 		rc = commands_create(vm->loop, vm, vm->config.qmp_path, &vm->qmp, err);
 	if (rc == 0)
+		rc = vm_disks_open(&vm->disks, vm->config.disks, vm->config.disk_count, err);
+	if (rc == 0)
 		rc = take_memory(vm, err);
 	if (rc == 0)
 		rc = console_open(vm->config.serial, vm->config.serial_path, &vm->console, err);
@@ -294,6 +304,7 @@ static void unmake(struct vm *vm)
 		machine_pause(vm->machine);
 	balloon_destroy(vm->balloon);
 	vm->balloon = NULL;
+	vm_disks_destroy(&vm->disks);
 	serial_destroy(vm->serial);
 	exit_port_destroy(vm->exit_port);
 	console_close(&vm->console);
@@ -367,6 +378,7 @@ int vm_stop(struct vm *vm)
 {
 	if (change_state(vm, VM_RUNNING, VM_PAUSED)) {
 		machine_pause(vm->machine);
+		vm_disks_pause(&vm->disks);
 		commands_run_event(vm->qmp, false);
 		return 0;
 	}
@@ -376,6 +388,7 @@ int vm_stop(struct vm *vm)
 int vm_cont(struct vm *vm)
 {
 	if (change_state(vm, VM_PAUSED, VM_RUNNING)) {
+		vm_disks_resume(&vm->disks);
 		machine_resume(vm->machine);
 		commands_run_event(vm->qmp, true);
 		return 0;

@@ -9,25 +9,28 @@
 #include "console.h"
 #include "control/loop.h"
 #include "devices/balloon.h"
+#include "vm_disks.h"
 
 #include <memback/pool.h>
 
 /* Strings stay the caller's and must outlive the VM. */
 struct vm_config {
 	const char *name;
-	uint64_t memory;          /* bytes; a multiple of 2 MiB */
+	uint64_t memory; /* bytes; a multiple of 2 MiB */
 	unsigned cpus;
-	const char *pool_path;    /* attach to this pool, or NULL: a private one of this backing */
+	const char *pool_path; /* attach to this pool, or NULL: a private one of this backing */
 	enum mb_backing backing;
 	const char *backing_path; /* MB_BACKING_FILE: its file */
 	uint64_t budget;          /* private pool: bytes; 0: as much as memory needs */
 	const char *kernel;
-	const char *append;       /* command line; may be NULL */
-	const char *qmp_path;     /* NULL: no control socket */
+	const char *append;   /* command line; may be NULL */
+	const char *qmp_path; /* NULL: no control socket */
 	enum console_kind serial;
 	const char *serial_path;
-	uint64_t balloon;         /* bytes in the balloon at first */
+	uint64_t balloon; /* bytes in the balloon at first */
 	bool prealloc;
+	struct vm_disk_config disks[VM_DISKS_MAX];
+	unsigned disk_count;
 };
 
 enum vm_state { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_SHUTDOWN, VM_CRASHED };
@@ -47,6 +50,7 @@ const struct vm_config *vm_get_config(const struct vm *vm);
 struct mb_pool *vm_pool(struct vm *vm);
 struct mb_space *vm_space(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm);
+struct vm_disks *vm_get_disks(struct vm *vm);
 
 /* Both are idempotent and send STOP or RESUME when something changed; -EINVAL once the VM is ending. */
 int vm_stop(struct vm *vm);

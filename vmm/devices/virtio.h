@@ -29,6 +29,9 @@ struct virtio_ops {
 	void (*config_write)(void *dev, uint32_t offset, const void *from, unsigned len);
 	/* The driver has reset the device: its queues are stopped. Same thread and lock; must be short. */
 	void (*reset)(void *dev);
+	/* The driver has stopped this queue, by QueueReady; may be NULL. Same thread and lock. After it (and
+	 * after a reset) the device touches no memory that chains of the queue name. */
+	void (*queue_stop)(void *dev, unsigned n);
 	/*
 	 * On the loop's thread, without the lock: the driver has notified us of a queue, or the device has
 	 * been reset, or the driver is ready now. There may be nothing to do.

@@ -193,8 +193,11 @@ static void write_queue_ready(struct virtio *v, unsigned n, uint32_t value)
 	struct virtqueue_setup setup = v->setups[n];
 
 	if (!value) {
-		if (vq->ready)
-			virtqueue_stop(vq);
+		if (!vq->ready)
+			return;
+		virtqueue_stop(vq);
+		if (v->ops->queue_stop)
+			v->ops->queue_stop(v->dev, n);
 		return;
 	}
 	if (vq->ready)

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * blk.c - virtio-blk (virtio 1.2, 5.2): the queue, the configuration space, and when it has to be still.
+ *
+ * A chain becomes a request (blk_request.c), that becomes operations of io_uring (blk_io.c), whose results
+ * come back here. Requests are answered as they are done, in any order.
+ *
+ * The kernel writes to guest memory while a read is in flight. A guest that has reset the device, or stopped
+ * its queue, takes that memory for its own; so both wait until nothing is in flight any more, on the vCPU's
+ * thread, which is the one that has to wait.
+ *
+ * Lock: the device's, for everything here but what never changes.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "devices/blk.h"
+
+#include "devices/blk_request.h"
+#include "devices/virtio.h"
+#include "log.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define ZEROS_BYTES (UINT64_C(1) << 20)
+#define RETRY_NS    UINT64_C(5000000) /* after the kernel took no more operations */
+#define CONFIG_SIZE offsetof(struct virtio_blk_config, max_secure_erase_sectors)
+
+struct blk {
+	struct virtio *v;
+	struct blk_config config;
+	struct blk_rules rules;
+	struct virtio_blk_config space; /* little-endian, as the guest sees it */
+	void *zeros;
+	struct loop_source *again, *retry;
+
+	struct blk_io *io;
+	bool paused;
+	struct blk_status status;
+	struct virtqueue_chain chain; /* scratch */
+	unsigned free_count;
+	uint8_t free_slots[BLK_QUEUE_SIZE];
+	struct blk_request requests[BLK_QUEUE_SIZE]; /* slot */
+};
+
+/* ---- requests ------------------------------------------------------------------------------------------ */
+
+static void note(struct blk *b, const struct blk_request *r)
+{
+	struct blk_status *s = &b->status;
+
+	if (r->status != VIRTIO_BLK_S_OK) {
+		s->failed++;
+		return;
+	}
+	switch (r->type) {
+	case VIRTIO_BLK_T_IN:
+		s->reads++;
+		s->read_bytes += r->bytes;
+		break;
+	case VIRTIO_BLK_T_OUT:
+		s->writes++;
+		s->written_bytes += r->bytes;
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		s->flushes++;
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		s->discards++;
+		break;
+	}
+}
+
+/* The driver gets its answer, if it still waits for one. */
+static void finish(struct blk *b, unsigned slot)
+{
+	struct blk_request *r = &b->requests[slot];
+	struct virtqueue *vq = virtio_queue(b->v, 0);
+
+	b->free_slots[b->free_count++] = (uint8_t)slot;
+	note(b, r);
+	if (r->generation != vq->generation || !vq->ready)
+		return;
+	/* -EFAULT: the gate has become stricter since the chain was taken; the guest sees no status. */
+	(void)guestmem_write(vq->mem, r->status_gpa, &r->status, sizeof(r->status));
+	virtqueue_push(vq, r->head, r->written + 1);
+}
+
+static void on_done(void *arg, unsigned slot, int result)
+{
+	struct blk *b = arg;
+	struct blk_request *r = &b->requests[slot];
+
+	if (blk_request_advance(r, &b->rules, result)) {
+		blk_io_start(b->io, slot, &r->op);
+		return;
+	}
+	if (result < 0 && result != -ECANCELED && result != -EOPNOTSUPP)
+		log_guest("disk %u: a request of type %u at %llu failed: %s", b->config.index, r->type,
+			  (unsigned long long)r->op.offset, strerror(-result));
+	finish(b, slot);
+}
+
+/* One chain, which is this slot's if it needs one. 0, or -EPROTO. */
+static int take_request(struct blk *b, struct virtqueue *vq)
+{
+	unsigned slot = b->free_slots[--b->free_count];
+	struct blk_request *r = &b->requests[slot];
+	int rc = blk_request_begin(r, &b->rules, vq, &b->chain);
+
+	if (rc > 0)
+		blk_io_start(b->io, slot, &r->op);
+	else if (!rc)
+		finish(b, slot);
+	else
+		b->free_count++;
+	return rc < 0 ? rc : 0;
+}
+
+/* Takes what the driver has made available, as far as there are slots. false: up to the bound, so go on. */
+static bool take_requests(struct blk *b, struct virtqueue *vq)
+{
+	/* Some are over at once, and a guest may put in as fast as we take out. */
+	for (unsigned i = 0; i < 2 * BLK_QUEUE_SIZE; i++) {
+		int rc = b->free_count ? virtqueue_pop(vq, &b->chain) : 0;
+
+		/* Without a slot something is in flight, and its end brings us here again. */
+		if (!b->free_count || (!rc && virtqueue_sleep(vq)))
+			return true;
+		if (rc > 0)
+			rc = take_request(b, vq);
+		if (rc < 0) {
+			virtio_break(b->v, vq->flaw ? vq->flaw : "a request without room for its status");
+			return true;
+		}
+	}
+	return false;
+}
+
+/* With the lock: all that there is to do now. */
+static void serve(struct blk *b)
+{
+	struct virtqueue *vq = virtio_queue(b->v, 0);
+
+	blk_io_reap(b->io);
+	if (!b->paused && virtio_is_live(b->v) && vq->ready) {
+		virtqueue_look(vq);
+		if (!take_requests(b, vq))
+			loop_defer(b->again);
+	}
+	if (blk_io_submit(b->io))
+		loop_arm_timer(b->retry, RETRY_NS);
+	/* What the page cache had is done already. */
+	blk_io_reap(b->io);
+	virtio_publish(b->v, vq);
+}
+
+static void work(void *dev)
+{
+	struct blk *b = dev;
+
+	virtio_lock(b->v);
+	serve(b);
+	virtio_unlock(b->v);
+}
+
+/* ---- the transport's calls ------------------------------------------------------------------------------ */
+
+static void config_read(void *dev, uint32_t offset, void *to, unsigned len)
+{
+	struct blk *b = dev;
+
+	memcpy(to, (const unsigned char *)&b->space + offset, len);
+}
+
+/* Nothing in it is the driver's to write: the one field that may be belongs to a feature that we lack. */
+static void config_write(void *dev, uint32_t offset, const void *from, unsigned len)
+{
+	(void)dev;
+	(void)offset;
+	(void)from;
+	(void)len;
+}
+
+/* When this returns the guest may use its memory as it likes. */
+static void on_reset(void *dev)
+{
+	struct blk *b = dev;
+
+	blk_io_drain(b->io, true);
+}
+
+static void on_queue_stop(void *dev, unsigned n)
+{
+	(void)n;
+	on_reset(dev);
+}
+
+static const struct virtio_ops ops = {
+    .name = "disk",
+    .device_id = VIRTIO_ID_BLOCK,
+    .queues = 1,
+    .queue_size = BLK_QUEUE_SIZE,
+    .config_size = CONFIG_SIZE,
+    .config_read = config_read,
+    .config_write = config_write,
+    .reset = on_reset,
+    .queue_stop = on_queue_stop,
+    .work = work,
+};
+
+/* ---- what control asks ---------------------------------------------------------------------------------- */
+
+void blk_pause(struct blk *b)
+{
+	virtio_lock(b->v);
+	b->paused = true;
+	blk_io_drain(b->io, false);
+	virtio_publish(b->v, virtio_queue(b->v, 0));
+	virtio_unlock(b->v);
+}
+
+void blk_resume(struct blk *b)
+{
+	virtio_lock(b->v);
+	b->paused = false;
+	virtio_unlock(b->v);
+	loop_defer(b->again);
+}
+
+void blk_get_status(struct blk *b, struct blk_status *out)
+{
+	virtio_lock(b->v);
+	*out = b->status;
+	out->driver_ok = virtio_is_live(b->v);
+	out->broken = virtio_is_broken(b->v);
+	out->in_flight = blk_io_in_flight(b->io);
+	virtio_unlock(b->v);
+	out->capacity = b->config.disk.bytes;
+	out->readonly = b->config.disk.readonly;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+static uint8_t exponent(uint32_t ratio)
+{
+	return (uint8_t)__builtin_ctz(ratio);
+}
+
+static void fill_space(struct blk *b)
+{
+	const struct disk *d = &b->config.disk;
+	uint32_t ratio = d->physical_size / d->block_size;
+
+	b->space = (struct virtio_blk_config){
+	    .capacity = htole64(d->bytes / DISK_SECTOR),
+	    .seg_max = htole32(BLK_SEGMENTS),
+	    .blk_size = htole32(d->block_size),
+	    .physical_block_exp = exponent(ratio),
+	    .min_io_size = htole16((uint16_t)ratio),
+	    .num_queues = htole16(1),
+	    .max_discard_sectors = htole32(BLK_DISCARD_SECTORS),
+	    .max_discard_seg = htole32(BLK_RANGES_MAX),
+	    .discard_sector_alignment = htole32(d->physical_size / DISK_SECTOR),
+	    .max_write_zeroes_sectors = htole32(BLK_ZEROES_SECTORS),
+	    .max_write_zeroes_seg = htole32(BLK_RANGES_MAX),
+	    .write_zeroes_may_unmap = 1,
+	};
+}
+
+static uint64_t features(const struct disk *d)
+{
+	uint64_t all = UINT64_C(1) << VIRTIO_BLK_F_SEG_MAX | UINT64_C(1) << VIRTIO_BLK_F_BLK_SIZE |
+		       UINT64_C(1) << VIRTIO_BLK_F_TOPOLOGY | UINT64_C(1) << VIRTIO_BLK_F_FLUSH;
+
+	if (d->readonly)
+		return all | UINT64_C(1) << VIRTIO_BLK_F_RO;
+	return all | UINT64_C(1) << VIRTIO_BLK_F_DISCARD | UINT64_C(1) << VIRTIO_BLK_F_WRITE_ZEROES;
+}
+
+static int create_parts(struct blk *b, const struct device_host *host)
+{
+	struct blk_io_config io = {
+	    .loop = host->loop,
+	    .fd = b->config.disk.fd,
+	    .slots = BLK_QUEUE_SIZE,
+	    .on_ready = work,
+	    .on_done = on_done,
+	    .arg = b,
+	};
+	int rc;
+
+	b->zeros = mmap(NULL, ZEROS_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (b->zeros == MAP_FAILED) {
+		b->zeros = NULL;
+		return -errno;
+	}
+	b->rules = (struct blk_rules){.disk = &b->config.disk, .zeros = b->zeros, .zeros_size = ZEROS_BYTES};
+	for (unsigned i = 0; i < BLK_QUEUE_SIZE; i++)
+		b->free_slots[b->free_count++] = (uint8_t)i;
+	fill_space(b);
+	rc = loop_add_deferred(host->loop, work, b, &b->again);
+	if (!rc)
+		rc = loop_add_timer(host->loop, work, b, &b->retry);
+	if (!rc)
+		rc = blk_io_create(&io, &b->io);
+	if (!rc)
+		rc = virtio_mmio_create(host, b->config.index, &ops, b, features(&b->config.disk), &b->v);
+	return rc;
+}
+
+int blk_create(const struct device_host *host, const struct blk_config *config, struct blk **out)
+{
+	struct blk *b = calloc(1, sizeof(*b));
+	int rc;
+
+	if (!b) {
+		struct disk disk = config->disk;
+
+		disk_close(&disk);
+		return -ENOMEM;
+	}
+	b->config = *config;
+	rc = create_parts(b, host);
+	if (rc) {
+		blk_destroy(b);
+		return rc;
+	}
+	*out = b;
+	return 0;
+}
+
+void blk_destroy(struct blk *b)
+{
+	if (!b)
+		return;
+	if (b->v) {
+		virtio_lock(b->v);
+		blk_io_drain(b->io, true);
+		virtio_unlock(b->v);
+	}
+	virtio_destroy(b->v);
+	blk_io_destroy(b->io);
+	if (b->again)
+		loop_remove(b->again);
+	if (b->retry)
+		loop_remove(b->retry);
+	for (unsigned i = 0; i < BLK_QUEUE_SIZE; i++)
+		blk_request_free(&b->requests[i]);
+	if (b->zeros)
+		munmap(b->zeros, ZEROS_BYTES);
+	disk_close(&b->config.disk);
+	free(b);
+}
