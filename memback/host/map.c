@@ -18,6 +18,8 @@ int space_check_config(const struct mb_pool *pool, const struct mb_space_config 
 
 	if (!config->name || !config->name[0] || strlen(config->name) >= OWNER_NAME_MAX)
 		return host_error(err, -EINVAL, "a guest's name must have 1 to %u bytes", OWNER_NAME_MAX - 1);
+	if (config->regions_out > config->region_count)
+		return host_error(err, -EINVAL, "more regions begin inflated than there are");
 	if (!config->region_count)
 		return host_error(err, -EINVAL, "a guest needs memory: its size is 0");
 	for (unsigned i = 0; i < config->region_count; i++) {
@@ -45,13 +47,20 @@ void space_merge_regions(struct mb_space *space, const struct mb_space_config *c
 	for (unsigned i = 0; i < config->region_count; i++) {
 		const struct mb_region *r = &config->regions[i];
 		struct mb_region *last = space->regions ? &space->region[space->regions - 1] : NULL;
+		bool first_out = i == config->region_count - config->regions_out;
 
-		if (last && last->gpa + last->size == r->gpa)
+		if (first_out)
+			space->first_out = space->regions;
+		if (last && !first_out && last->gpa + last->size == r->gpa)
 			last->size += r->size;
 		else
 			space->region[space->regions++] = *r;
 		space->maximum += r->size;
+		if (i >= config->region_count - config->regions_out)
+			space->out += r->size;
 	}
+	if (!config->regions_out)
+		space->first_out = space->regions;
 }
 
 /* ---- lookups ------------------------------------------------------------------------------------------ */
@@ -208,26 +217,37 @@ static int reserve_window(struct mb_space *space, struct mb_error *err)
 	return 0;
 }
 
-/* Whatever keeps a touch from failing later, for all extents before any is mapped. */
+static int reserve_run(struct mb_space *space, const struct space_run *run, uint64_t left, struct mb_error *err)
+{
+	int rc = pool_fault(space->pool);
+
+	if (!rc)
+		rc = space->mem.ops->reserve(&space->mem, run->frame << BASE_SHIFT, run->len);
+	if (rc == -ENOMEM)
+		return backing_hugetlb_lacks(&space->mem, left, err);
+	return rc ? host_error(err, rc, "cannot reserve %s of memory: %s", host_size(run->len).text,
+			       strerror(-rc))
+		  : 0;
+}
+
+/* Whatever keeps a touch from failing later, for all that does not begin inflated, before any is mapped. */
 static int reserve_memory(struct mb_space *space, struct mb_error *err)
 {
-	uint64_t left = space->maximum;
+	uint64_t left = space->maximum - space->out;
 
-	if (!space->mem.ops->reserve)
-		return 0;
-	for (unsigned i = 0; i < space->extents; i++) {
-		const struct extent *x = &space->extent[i];
-		int rc = pool_fault(space->pool);
+	for (unsigned i = 0; space->mem.ops->reserve && i < space->first_out; i++) {
+		const struct mb_region *r = &space->region[i];
+		struct space_run run;
 
-		if (!rc)
-			rc = space->mem.ops->reserve(&space->mem, x->frame << BASE_SHIFT,
-						     x->count << BASE_SHIFT);
-		if (rc == -ENOMEM)
-			return backing_hugetlb_lacks(&space->mem, left, err);
-		if (rc)
-			return host_error(err, rc, "cannot reserve %s of memory: %s",
-					  host_size(x->count << BASE_SHIFT).text, strerror(-rc));
-		left -= x->count << BASE_SHIFT;
+		for (uint64_t pos = 0; pos < r->size; pos += run.len) {
+			int rc;
+
+			run = space_run_at(space, r->gpa + pos, r->size - pos);
+			rc = reserve_run(space, &run, left, err);
+			if (rc)
+				return rc;
+			left -= run.len;
+		}
 	}
 	return 0;
 }
@@ -250,7 +270,7 @@ static int map_extents(struct mb_space *space, struct mb_error *err)
 
 static int populate(struct mb_space *space, struct mb_error *err)
 {
-	for (unsigned i = 0; space->prealloc && i < space->regions; i++) {
+	for (unsigned i = 0; space->prealloc && i < space->first_out; i++) {
 		int rc = pool_fault(space->pool);
 
 		if (!rc)

@@ -275,6 +275,21 @@ int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
+int space_begin_out(struct mb_space *space)
+{
+	for (unsigned i = space->first_out; i < space->regions; i++) {
+		const struct mb_region *r = &space->region[i];
+		int rc = set_holes_range(space, r->gpa, r->size, true);
+
+		if (rc)
+			return rc;
+		count_holes(space, r->gpa, r->size, true);
+		space_add(&space->inflated, r->size);
+	}
+	space_publish(space);
+	return 0;
+}
+
 /* ---- deflate ------------------------------------------------------------------------------------------- */
 
 /* Holes that were only pending still hold what the guest left there. */

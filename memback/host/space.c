@@ -70,19 +70,20 @@ static int charge(struct mb_space *space, struct mb_error *err)
 	int rc = pool_fault(space->pool);
 
 	if (!rc)
-		rc = budget_charge(vars, space->maximum, &missing);
+		rc = budget_charge(vars, space->maximum - space->out, &missing);
 	if (rc == -EDQUOT)
 		return host_error(
 		    err, rc,
 		    "the pool's budget lacks %s (%llu bytes): %s wanted, %s of %s used; inflate or "
 		    "end another guest, or make the budget larger",
-		    host_size(missing).text, (unsigned long long)missing, host_size(space->maximum).text,
+		    host_size(missing).text, (unsigned long long)missing,
+		    host_size(space->maximum - space->out).text,
 		    host_size(space_total(&vars->budget_used)).text,
 		    host_size(space_total(&vars->budget)).text);
 	if (rc)
 		return host_error(err, rc, "cannot charge the budget: %s", strerror(-rc));
 	space->has_charge = true;
-	space_add(&space->charged, space->maximum);
+	space_add(&space->charged, space->maximum - space->out);
 	space_publish(space);
 	return 0;
 }
@@ -165,6 +166,8 @@ static int acquire(struct mb_space *space, const char *name, struct mb_error *er
 		rc = take_frames(space, err);
 	if (!rc && (rc = write_ledger(space)))
 		host_error(err, rc, "cannot write the ledger: %s", strerror(-rc));
+	if (!rc && (rc = space_begin_out(space)))
+		host_error(err, rc, "cannot take memory out of the guest: %s", strerror(-rc));
 	return rc;
 }
 

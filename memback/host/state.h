@@ -47,6 +47,8 @@ struct mb_space {
 	uint8_t *window;
 	uint64_t window_bytes;
 	uint64_t maximum;                            /* bytes */
+	uint64_t out;                                /* bytes of the last regions, which began inflated */
+	unsigned first_out;                          /* of region[]: the first of those */
 	_Atomic uint64_t charged, inflated, pending; /* bytes; space_total(), space_add() */
 	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
 	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
@@ -93,6 +95,9 @@ static inline void space_add(_Atomic uint64_t *total, uint64_t bytes)
 {
 	atomic_store_explicit(total, space_total(total) + bytes, memory_order_relaxed);
 }
+
+/* Makes holes of the regions that begin inflated; their frames are taken, and nothing of them is mapped yet. */
+int space_begin_out(struct mb_space *space);
 
 /* Publishes the totals in the owner's entry. */
 void space_publish(struct mb_space *space);

@@ -123,11 +123,16 @@ struct mb_space_config {
 	const struct mb_region *regions; /* ascending, not overlapping */
 	unsigned region_count;
 	bool prealloc;                   /* make all of it resident now, and again what is deflated */
+	/*
+	 * The last so many regions begin inflated, at no cost a page: nothing of them is charged or resident
+	 * until mb_space_deflate() takes it in. For memory that a guest may be given later.
+	 */
+	unsigned regions_out;
 };
 
 /*
  * An owner together with its guest address space. Made in one step: the budget is charged with the sum of
- * the regions, frames are taken in runs as large and contiguous as there are, the ledger is written, and
+ * the regions (but for those that begin inflated), frames are taken in runs as large and contiguous as there are, the ledger is written, and
  * the memory is mapped linearly at window + gpa. On failure nothing is charged or taken: -EDQUOT names the
  * bytes that the budget lacks, -ENOMEM the frames, -EEXIST the owner of that name.
  *
