@@ -30,6 +30,7 @@ enum option_number {
 	OPT_KERNEL,
 	OPT_APPEND,
 	OPT_DISK,
+	OPT_RNG,
 	OPT_QMP,
 	OPT_SERIAL,
 	OPT_VERBOSE,
@@ -60,6 +61,7 @@ static const char help[] =
     "  --append STRING     its command line\n"
     "  --disk FILE[,readonly][,serial=ID]\n"
     "                      a raw image or block device as a disk; up to 5 of them\n"
+    "  --rng               a source of random numbers\n"
     "  --memory SIZE       its memory: a multiple of 2M (default 256M)\n"
     "  --cpus N            its processors (default 1)\n"
     "  --name NAME         its name, for messages and in the pool (default vm-PID)\n"
@@ -200,6 +202,9 @@ static int take_option(int option, char *value, struct options *o, bool *backing
 		return 0;
 	case OPT_DISK:
 		return take_disk(value, c, err);
+	case OPT_RNG:
+		c->rng = true;
+		return 0;
 	case OPT_QMP:
 		c->qmp_path = value;
 		return 0;

@@ -4,6 +4,7 @@
 
 #include "control/commands.h"
 #include "devices/exit_port.h"
+#include "devices/rng.h"
 #include "devices/serial.h"
 #include "error.h"
 #include "log.h"
@@ -38,6 +39,7 @@ struct vm {
 	struct vm_devices devices;
 	struct balloon *balloon;
 	struct vm_disks disks;
+	struct rng *rng;
 	struct qmp *qmp;
 	struct device_host host;
 	pthread_mutex_t lock; /* protects the rest */
@@ -237,6 +239,15 @@ static int add_balloon(struct vm *vm)
 	return balloon_create(&vm->host, &balloon, &vm->balloon);
 }
 
+static int add_rng(struct vm *vm)
+{
+	const struct vm_device *place;
+	int rc = vm->config.rng ? vm_devices_add(&vm->devices, VM_DEVICE_RNG, &place) : 0;
+	if (rc != 0 || !vm->config.rng)
+		return rc;
+	return rng_create(&vm->host, place->index, &vm->rng);
+}
+
 static int add_devices(struct vm *vm, struct mb_error *err)
 {
 	vm->host = (struct device_host){
@@ -254,6 +265,8 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 		rc = add_balloon(vm);
 	if (rc == 0)
 		rc = vm_disks_create(&vm->disks, &vm->host, &vm->devices);
+	if (rc == 0)
+		rc = add_rng(vm);
 	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
 }
 
@@ -305,6 +318,7 @@ static void unmake(struct vm *vm)
 	balloon_destroy(vm->balloon);
 	vm->balloon = NULL;
 	vm_disks_destroy(&vm->disks);
+	rng_destroy(vm->rng);
 	serial_destroy(vm->serial);
 	exit_port_destroy(vm->exit_port);
 	console_close(&vm->console);

@@ -31,6 +31,7 @@ struct vm_config {
 	bool prealloc;
 	struct vm_disk_config disks[VM_DISKS_MAX];
 	unsigned disk_count;
+	bool rng; /* a virtio-rng */
 };
 
 enum vm_state { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_SHUTDOWN, VM_CRASHED };
