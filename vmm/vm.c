@@ -7,6 +7,7 @@
 #include "devices/rng.h"
 #include "devices/serial.h"
 #include "error.h"
+#include "layout.h"
 #include "log.h"
 #include "machine/elf.h"
 #include "machine/machine.h"
@@ -31,8 +32,7 @@ struct vm {
 	struct machine *machine;
 	struct mb_pool *pool;
 	struct mb_space *space;
-	struct mb_region regions[2];
-	unsigned region_count;
+	struct layout layout;
 	struct console console;
 	struct serial *serial;
 	struct exit_port *exit_port;
@@ -133,37 +133,24 @@ static void on_balloon(void *arg, enum balloon_event event)
 
 /* ---- its making ------------------------------------------------------------------------------------- */
 
-/* RAM lies below the MMIO hole as far as it fits, the rest begins at 4 GiB. */
-static void lay_out(struct vm *vm)
+/* Where memory shall lie, and whether this host can have a guest of that size at all. */
+static int lay_out(struct vm *vm, struct mb_error *err)
 {
-	uint64_t low = vm->config.memory;
-	if (low > PLATFORM_HOLE_START)
-		low = PLATFORM_HOLE_START;
-	vm->regions[0] = (struct mb_region){0, low};
-	vm->region_count = 1;
-	if (vm->config.memory > low)
-		vm->regions[vm->region_count++] =
-		    (struct mb_region){PLATFORM_HOLE_END, vm->config.memory - low};
-}
-
-static int check_memory(struct vm *vm, struct mb_error *err)
-{
-	char most[SIZE_TEXT], wanted[SIZE_TEXT];
-	unsigned bits = machine_address_bits(vm->machine);
-	uint64_t limit = bits >= 63 ? UINT64_C(1) << 63 : UINT64_C(1) << bits;
-	const struct mb_region *last = &vm->regions[vm->region_count - 1];
-	if (last->size > limit || last->gpa > limit - last->size)
-		return error_set(
-		    err, -EFBIG,
-		    "--memory %s: guest physical addresses have %u bits on this host; at most %s fit",
-		    size_format(vm->config.memory, wanted), bits,
-		    size_format(limit - (PLATFORM_HOLE_END - PLATFORM_HOLE_START), most));
+	char host_text[SIZE_TEXT], wanted[SIZE_TEXT];
+	struct layout_config config = {
+	    .memory = vm->config.memory,
+	    .address_bits = machine_address_bits(vm->machine),
+	    .amd = machine_is_amd(vm->machine),
+	};
 	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	if (vm->config.memory > host)
+	int rc = layout_make(&config, &vm->layout, err);
+	if (rc == 0)
+		rc = machine_check_memory(vm->machine, vm->config.memory, err);
+	if (rc == 0 && vm->config.memory > host)
 		log_at(LOG_WARN,
 		       "--memory %s is more than the host's %s: a guest that touches all of it will not get it",
-		       size_format(vm->config.memory, wanted), size_format(host, most));
-	return 0;
+		       size_format(vm->config.memory, wanted), size_format(host, host_text));
+	return rc;
 }
 
 static int open_pool(struct vm *vm, struct mb_error *err)
@@ -189,14 +176,15 @@ static int take_memory(struct vm *vm, struct mb_error *err)
 {
 	struct mb_space_config config = {
 	    .name = vm->config.name,
-	    .regions = vm->regions,
-	    .region_count = vm->region_count,
+	    .regions = vm->layout.region,
+	    .region_count = vm->layout.ram,
 	    .prealloc = vm->config.prealloc,
 	};
 	int rc = open_pool(vm, err);
 	if (rc == 0)
 		rc = mb_space_create(vm->pool, &config, &vm->space, err);
-	return rc == 0 ? machine_set_memory(vm->machine, vm->space, vm->regions, vm->region_count, err) : rc;
+	return rc == 0 ? machine_set_memory(vm->machine, vm->space, vm->layout.region, vm->layout.ram, err)
+		       : rc;
 }
 
 static int host_irqfd(void *machine, unsigned gsi, int *fd)
@@ -291,10 +279,9 @@ static int load(struct vm *vm, const struct elf *kernel, struct mb_error *err)
 static int make(struct vm *vm, const struct elf *kernel, struct mb_error *err)
 {
 	struct machine_config machine = {.cpus = vm->config.cpus, .on_end = on_machine_end, .arg = vm};
-	lay_out(vm);
 	int rc = machine_create(&machine, &vm->machine, err);
 	if (rc == 0)
-		rc = check_memory(vm, err);
+		rc = lay_out(vm, err);
 	if (rc == 0 && vm->config.qmp_path != NULL)
 		rc = commands_create(vm->loop, vm, vm->config.qmp_path, &vm->qmp, err);
 	if (rc == 0)

@@ -144,3 +144,21 @@ unsigned cpuid_address_bits(int kvm)
 	free(list);
 	return bits;
 }
+
+bool cpuid_is_amd(int kvm)
+{
+	bool amd = false;
+	struct kvm_cpuid2 *list = get_supported(kvm);
+	for (unsigned i = 0; list != NULL && i < list->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &list->entries[i];
+		char vendor[12];
+		if (e->function != 0)
+			continue;
+		memcpy(vendor, &e->ebx, 4);
+		memcpy(vendor + 4, &e->edx, 4);
+		memcpy(vendor + 8, &e->ecx, 4);
+		amd = memcmp(vendor, "AuthenticAMD", 12) == 0 || memcmp(vendor, "HygonGenuine", 12) == 0;
+	}
+	free(list);
+	return amd;
+}

@@ -3,9 +3,13 @@
 #include "machine/machine.h"
 
 #include "error.h"
+#include "log.h"
 #include "machine/elf.h"
+#include "machine/hostmem.h"
 #include "machine/pvh.h"
+#include "machine/slots.h"
 #include "machine/vcpu.h"
+#include "size.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +19,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* In the 32-bit MMIO hole, below the virtio transports: three pages that some processors need for a TSS, and
@@ -22,14 +27,11 @@
 #define IDENTITY_MAP_GPA UINT64_C(0xfeab0000)
 #define TSS_GPA          (IDENTITY_MAP_GPA + 0x1000)
 
-/* KVM takes at most 2^31 - 1 pages in a slot; ours are a power of two, so that large pages fit. */
-#define SLOT_BYTES (UINT64_C(4) << 40)
-
 struct machine {
 	struct machine_config config;
 	int kvm;
 	int vm;
-	unsigned slots;
+	struct slots slots;
 	struct bus *bus;
 	struct guestmem mem;
 	struct mb_region *regions;
@@ -62,6 +64,11 @@ unsigned machine_cpus(const struct machine *m)
 unsigned machine_address_bits(const struct machine *m)
 {
 	return cpuid_address_bits(m->kvm);
+}
+
+bool machine_is_amd(const struct machine *m)
+{
+	return cpuid_is_amd(m->kvm);
 }
 
 /* ---- creation --------------------------------------------------------------------------------------- */
@@ -147,6 +154,8 @@ int machine_create(const struct machine_config *config, struct machine **out, st
 	if (rc == 0)
 		rc = create_vm(m, err);
 	if (rc == 0)
+		slots_init(&m->slots, m->kvm, m->vm);
+	if (rc == 0)
 		rc = create_vcpus(m, err);
 	if (rc != 0) {
 		machine_destroy(m);
@@ -182,20 +191,34 @@ void machine_destroy(struct machine *m)
 
 /* ---- memory ----------------------------------------------------------------------------------------- */
 
-static int add_slot(struct machine *m, uint64_t gpa, uint64_t size, struct mb_error *err)
+int machine_check_memory(struct machine *m, uint64_t bytes, struct mb_error *err)
 {
-	struct kvm_userspace_memory_region slot = {
-	    .slot = m->slots,
-	    .guest_phys_addr = gpa,
-	    .memory_size = size,
-	    .userspace_addr = (uintptr_t)mb_space_hva(m->mem.space, gpa, size),
-	};
-	if (ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &slot) != 0)
-		return error_set(err, -errno,
-				 "KVM refuses %llu MiB of guest memory at %#llx: %s; try a smaller --memory",
-				 (unsigned long long)(size >> 20), (unsigned long long)gpa, strerror(errno));
-	m->slots++;
-	return 0;
+	return slots_check(&m->slots, bytes, err);
+}
+
+/* What the slots cost, as far as that can be seen from here: others use the host's memory too. */
+static void say_price(const struct machine *m, uint64_t bytes, const struct hostmem *before, uint64_t ns)
+{
+	struct hostmem after;
+	char all[SIZE_TEXT], price[SIZE_TEXT], left[SIZE_TEXT], vmalloc[SIZE_TEXT], slab[SIZE_TEXT];
+	hostmem_read(&after);
+	log_at(
+	    LOG_DEBUG,
+	    "%u memory slots for %s with %s: at most %s of the host's memory expected; %s less is available, "
+	    "%s more is in the kernel's vmalloc area and %s in its slabs; %llu ms",
+	    m->slots.count, size_format(bytes, all), slots_kind_text(m->slots.kind),
+	    size_format(slots_price(m->slots.kind, bytes), price),
+	    size_format(before->available > after.available ? before->available - after.available : 0, left),
+	    size_format(after.vmalloc > before->vmalloc ? after.vmalloc - before->vmalloc : 0, vmalloc),
+	    size_format(after.slab > before->slab ? after.slab - before->slab : 0, slab),
+	    (unsigned long long)(ns / 1000000));
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 int machine_set_memory(struct machine *m, struct mb_space *space, const struct mb_region *regions,
@@ -207,17 +230,29 @@ int machine_set_memory(struct machine *m, struct mb_space *space, const struct m
 		return error_set(err, -ENOMEM, "out of memory");
 	memcpy(m->regions, regions, count * sizeof(*regions));
 	m->region_count = count;
+	struct hostmem before;
+	uint64_t bytes = 0, start = now_ns();
+	hostmem_read(&before);
 	for (unsigned i = 0; i < count; i++) {
-		for (uint64_t done = 0; done < regions[i].size;) {
-			uint64_t left = regions[i].size - done;
-			uint64_t size = left < SLOT_BYTES ? left : SLOT_BYTES;
-			int rc = add_slot(m, regions[i].gpa + done, size, err);
-			if (rc != 0)
-				return rc;
-			done += size;
-		}
+		void *hva = mb_space_hva(space, regions[i].gpa, regions[i].size);
+		int rc = slots_add(&m->slots, regions[i].gpa, regions[i].size, hva, err);
+		if (rc != 0)
+			return rc;
+		bytes += regions[i].size;
 	}
+	say_price(m, bytes, &before, now_ns() - start);
 	return 0;
+}
+
+int machine_put_slot(struct machine *m, unsigned n, uint64_t gpa, uint64_t size)
+{
+	void *hva = size > 0 ? mb_space_hva(m->mem.space, gpa, size) : NULL;
+	return slots_put(&m->slots, m->slots.count + n, gpa, size, hva);
+}
+
+unsigned machine_slots_left(const struct machine *m)
+{
+	return m->slots.limit - m->slots.count;
 }
 
 int machine_load(struct machine *m, const struct elf *kernel, const char *cmdline, struct mb_error *err)

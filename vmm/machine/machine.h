@@ -11,6 +11,7 @@
 
 #include "machine/bus.h"
 #include "machine/guestmem.h"
+#include <stdbool.h>
 #include <memback/pool.h>
 
 struct machine;
@@ -30,6 +31,11 @@ struct machine_config {
 
 MB_MUST_CHECK int machine_create(const struct machine_config *config, struct machine **out,
 				 struct mb_error *err);
+/*
+ * Has the host memory for KVM's slots of so many bytes of guest memory? -ENOMEM with text. To be called before
+ * memory is taken.
+ */
+MB_MUST_CHECK int machine_check_memory(struct machine *m, uint64_t bytes, struct mb_error *err);
 /* Gives KVM a slot for each region; the space must outlive the machine. */
 MB_MUST_CHECK int machine_set_memory(struct machine *m, struct mb_space *space, const struct mb_region *regions,
 				     unsigned count, struct mb_error *err);
@@ -45,6 +51,15 @@ void machine_destroy(struct machine *m);
 
 /* Guest physical addresses have so many bits on this host. */
 unsigned machine_address_bits(const struct machine *m);
+/* Do guests see a processor of AMD's kind (whose physical address space has a hole, see layout.h)? */
+bool machine_is_amd(const struct machine *m);
+/*
+ * Maps [gpa, gpa + size) of the space for the guest, as a slot of its own: the nth of those that come and go,
+ * counted from 0; size 0 takes it away. Any thread. 0 or a negative errno. After machine_set_memory().
+ */
+MB_MUST_CHECK int machine_put_slot(struct machine *m, unsigned n, uint64_t gpa, uint64_t size);
+/* How many of those there can be. */
+unsigned machine_slots_left(const struct machine *m);
 
 struct bus *machine_bus(struct machine *m);
 const struct guestmem *machine_mem(struct machine *m);

@@ -53,6 +53,8 @@ void machine_ended(struct machine *m, enum machine_end end, const char *text);
 MB_MUST_CHECK int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, struct mb_error *err);
 /* cpuid.c: bits of guest physical addresses. */
 unsigned cpuid_address_bits(int kvm);
+/* Does that CPUID name AMD, or Hygon, which builds the same? */
+bool cpuid_is_amd(int kvm);
 unsigned machine_cpus(const struct machine *m);
 
 #endif
