@@ -28,7 +28,7 @@ static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 
 	if (at == MBC_NONE)
 		return false;
-	if (mbc_line_take(mbc_ref_sure(f, level, at / MBC_LINE_WORDS), at % MBC_LINE_WORDS, n, got)) {
+	if (mbc_line_take(f, s, mbc_ref_sure(f, level, at / MBC_LINE_WORDS), at % MBC_LINE_WORDS, n, got)) {
 		/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
 		if (got->W != at && mbc_cas_seq(&s->at[level], &at, got->W))
 			mbc_slot_locate(f, s, level, got->W);
@@ -47,7 +47,7 @@ static bool from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 
 	if (!r.block)
 		return false;
-	ok = mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && mbc_line_take(r, 0, n, got);
+	ok = mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && mbc_line_take(f, s, r, 0, n, got);
 	mbc_unpin(f, s);
 	return ok;
 }
@@ -74,7 +74,7 @@ static MBC_INLINE bool from_entry(struct mb_frames *f, struct mbc_slot *s, struc
 	*keep = false;
 	if (worth_holding(r, n))
 		return mbc_line_hold(f, s, r) && from_held(f, s, r.level, n, got);
-	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || !mbc_line_take(r, 0, n, got))
+	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || !mbc_line_take(f, s, r, 0, n, got))
 		return false;
 	*keep = !mbc_line_is_empty(r);
 	return true;
@@ -106,27 +106,35 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	return false;
 }
 
+static MBC_COLD bool hold_named(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	unsigned hand = mbc_hand(f, s, r.level, r.L);
+	bool ok = mbc_part_clear(f, r) && mbc_line_hold(f, s, r);
+
+	mbc_unhand(f, s, hand);
+	return ok;
+}
+
 /* Takes a line that is nobody's, the lowest there is. */
 static bool from_part(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
 {
 	uint64_t b;
 
-	while (mbc_part_find(f, level, &b)) {
+	while (mbc_part_find(f, s, level, &b)) {
 		struct mbc_ref r = mbc_pin(f, s, level, b * MBC_BLOCK_LINES);
 		uint64_t part = r.block ? mbc_load_seq(&r.block->part) : 0;
+		bool held;
 
 		if (!part) {
-			mbc_part_forget(f, level, b);
+			mbc_part_forget(f, s, level, b);
 			mbc_unpin(f, s);
 			continue;
 		}
 		r = mbc_ref_at(r.block, level, b * MBC_BLOCK_LINES + mbc_lowest(part));
-		if (mbc_part_clear(f, r) && mbc_line_hold(f, s, r)) {
-			mbc_unpin(f, s);
-			if (from_held(f, s, level, n, got))
-				return true;
-		}
+		held = mbc_owned_pool(f) ? hold_named(f, s, r) : mbc_part_clear(f, r) && mbc_line_hold(f, s, r);
 		mbc_unpin(f, s);
+		if (held && from_held(f, s, level, n, got))
+			return true;
 	}
 	return false;
 }
@@ -147,6 +155,7 @@ static int from_above(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	rc = mbc_split(f, s, level, X, n < 63 ? n : 63, X * MBC_LINE_FRAMES, got);
 	if (rc) {
 		mbc_free_own(f, s, level + 1, X);
+		mbc_intend_none(f, s);
 		return rc;
 	}
 	return 0;
@@ -183,27 +192,30 @@ static bool from_top(struct mb_frames *f, struct mbc_slot *s, unsigned n, struct
 {
 	uint64_t b;
 
-	while (mbc_part_find(f, MB_GIANT, &b)) {
+	while (mbc_part_find(f, s, MB_GIANT, &b)) {
 		struct mbc_ref r = mbc_ref_get(f, MB_GIANT, b * MBC_BLOCK_LINES);
 		uint64_t part = mbc_load_seq(&r.block->part);
 		/* slots begin at different lines and words, so as not to fight for the same one */
 		uint64_t own = (uint64_t)(s - mbc_slot_at(f, 0));
 		unsigned turn = (unsigned)(own % MBC_BLOCK_LINES);
 		uint64_t high = part & ~mbc_mask(0, turn);
+		unsigned hand;
 
 		if (!part) {
-			mbc_part_forget(f, MB_GIANT, b);
+			mbc_part_forget(f, s, MB_GIANT, b);
 			continue;
 		}
 		r = mbc_ref_at(r.block, MB_GIANT, b * MBC_BLOCK_LINES + mbc_lowest(high ? high : part));
-		if (mbc_line_take(r, (unsigned)(own % MBC_LINE_WORDS), n, got)) {
+		if (mbc_line_take(f, s, r, (unsigned)(own % MBC_LINE_WORDS), n, got)) {
 			mbc_store_relaxed(&s->at[MB_GIANT], got->W);
 			return true;
 		}
+		hand = mbc_hand(f, s, MB_GIANT, r.L);
 		mbc_part_clear(f, r);
 		/* seq: pairs with the free into an empty word, which sets its bit and then `part` */
 		if (!mbc_line_is_empty(r))
 			mbc_part_set(f, r);
+		mbc_unhand(f, s, hand);
 	}
 	return false;
 }
@@ -371,7 +383,8 @@ int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_fr
 {
 	if (level == MB_BASE)
 		return alloc_one(f, slot, MB_BASE, out);
-	if ((unsigned)level >= MB_LEVELS)
+	/* with owners an intent comes first */
+	if ((unsigned)level >= MB_LEVELS || mbc_owned_pool(f))
 		return alloc_one_slow(f, slot, level, out);
 	return alloc_one(f, slot, level, out);
 }
@@ -416,6 +429,20 @@ static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned lev
 	return n;
 }
 
+/* In a pool with owners: as many as one word gives. */
+static MBC_COLD int batch_intended(struct mb_frames *f, struct mbc_slot *s, unsigned level, mb_frame *out,
+				   unsigned count)
+{
+	struct mbc_got got;
+	int rc = alloc_slow(f, s, level, count, &got);
+	unsigned n = mbc_popcount(got.mask);
+
+	if (rc)
+		return rc;
+	write_out(got.mask, got.W, MB_LEVEL_SHIFT * level, out, n);
+	return (int)n;
+}
+
 int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out, unsigned count)
 {
 	struct mbc_slot *s = mbc_slot_get(f, slot);
@@ -425,6 +452,9 @@ int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level,
 		return -MBC_EBADF;
 	if ((unsigned)level >= MB_LEVELS || !count || count > INT32_MAX)
 		return -MBC_EINVAL;
+	/* with owners an intent comes first, and it names one word */
+	if (mbc_owned_pool(f))
+		return batch_intended(f, s, level, out, count);
 	while (done < count) {
 		unsigned n = batch_held(f, s, level, out + done, count - done);
 		struct mbc_got got;

@@ -10,7 +10,7 @@
 #define KEEP_TRIES 1000u
 
 /* Takes of word W what is to leave, and marks it as gone. */
-static void swallow(struct mb_frames *f, unsigned level, uint64_t W)
+static void swallow(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
 {
 	struct mbc_masks m;
 	mbc_a64 *word = mbc_word_at(f, level, W);
@@ -22,10 +22,14 @@ static void swallow(struct mb_frames *f, unsigned level, uint64_t W)
 	do {
 		gone = v & mbc_load_seq(m.drain);
 		if (!gone)
-			return;
+			break;
+		mbc_intend_gone(f, s, level, W, gone);
 	} while (!mbc_cas_seq(word, &v, v & ~gone));
-	mbc_and_seq(m.online, ~gone);
-	mbc_and_seq(m.drain, ~gone);
+	if (gone) {
+		mbc_and_seq(m.online, ~gone);
+		mbc_and_seq(m.drain, ~gone);
+	}
+	mbc_gone_done(f, s);
 }
 
 void mbc_settle_free(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
@@ -35,7 +39,7 @@ void mbc_settle_free(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 	if (!r.block)
 		return;
 	if (mbc_has(&r.block->special, r.bit))
-		swallow(f, level, W);
+		swallow(f, s, level, W);
 	mbc_unpin(f, s);
 }
 
@@ -52,7 +56,8 @@ void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		mbc_or_seq(&r.block->drain, r.bit);
 		mbc_or_seq(&r.block->special, r.bit);
 	} else {
-		for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
+		/* not twice: some of it may have left already when recovery does this again */
+		for (unsigned w = 0; w < MBC_LINE_WORDS && !mbc_has(&r.block->special, r.bit); w++) {
 			uint64_t W = L * MBC_LINE_WORDS + w;
 
 			mbc_or_seq(mbc_online_at(f, level, W), MBC_FULL);
@@ -60,7 +65,7 @@ void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		}
 		mbc_or_seq(&r.block->special, r.bit);
 		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
-			swallow(f, level, L * MBC_LINE_WORDS + w);
+			swallow(f, s, level, L * MBC_LINE_WORDS + w);
 	}
 	mbc_unpin(f, s);
 }
@@ -75,10 +80,10 @@ bool mbc_line_leaves(const struct mb_frames *f, struct mbc_ref r)
 	return false;
 }
 
-void mbc_settle_line(struct mb_frames *f, struct mbc_ref r)
+void mbc_settle_line(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
-		swallow(f, r.level, r.L * MBC_LINE_WORDS + w);
+		swallow(f, s, r.level, r.L * MBC_LINE_WORDS + w);
 }
 
 void mbc_settle_merge(struct mb_frames *f, struct mbc_ref r)
@@ -102,6 +107,7 @@ void mbc_settle_merge(struct mb_frames *f, struct mbc_ref r)
 enum { KEPT = 4 };
 struct kept {
 	struct mbc_ref r;
+	unsigned hand;
 	bool used;
 };
 
@@ -121,23 +127,17 @@ static bool keep(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
  * Makes sure that frame L of level + 1 is split, and stays so: by splitting it if it is free. -EBUSY: it is
  * allocated whole, so that a part of it cannot leave by itself.
  */
-static int keep_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, uint64_t home,
-		      struct kept *kept)
+static int keep_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, uint64_t home,
+		     struct kept *kept)
 {
 	struct mbc_ref r = mbc_ref_get(f, level, L);
 	struct mbc_got got;
 
-	for (unsigned n = 0; n < KEPT; n++)
-		if (kept[n].used && kept[n].r.level == level && kept[n].r.L == L)
-			return 0;
-	if (!mbc_is_online(f, level + 1, L))
-		return 0;
-	while (kept->used)
-		kept++;
 	if (r.block && mbc_has(&r.block->owned, r.bit))
 		return -MBC_EBUSY;
 	if (r.block && keep(f, s, r)) {
-		*kept = (struct kept){r, true};
+		kept->r = r;
+		kept->used = true;
 		/* in a ring, where those who lack memory look too: what is kept must not look lost */
 		mbc_remember(f, s, level, L);
 		if (mbc_is_split(r))
@@ -149,15 +149,37 @@ static int keep_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		return -MBC_EBUSY;
 	if (mbc_split(f, s, level, L, 0, home, &got)) {
 		mbc_free_own(f, s, level + 1, L);
+		mbc_intend_none(f, s);
 		return -MBC_EBUSY;
 	}
 	r = mbc_ref_get(f, level, L);
 	/* the split gave the line to the slot: take it out of at[], and keep `held` */
 	if (mbc_swap_seq(&s->at[level], MBC_NONE) / MBC_LINE_WORDS != L && !keep(f, s, r))
 		return -MBC_EBUSY;
-	*kept = (struct kept){r, true};
+	kept->r = r;
+	kept->used = true;
 	mbc_remember(f, s, level, L);
 	return 0;
+}
+
+/* The same, unless it is kept already or there is nothing of it. */
+static int keep_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, uint64_t home,
+		      struct kept *kept)
+{
+	int rc;
+
+	for (unsigned n = 0; n < KEPT; n++)
+		if (kept[n].used && kept[n].r.level == level && kept[n].r.L == L)
+			return 0;
+	if (!mbc_is_online(f, level + 1, L))
+		return 0;
+	while (kept->used)
+		kept++;
+	kept->hand = mbc_hand(f, s, level, L);
+	rc = keep_line(f, s, level, L, home, kept);
+	if (rc)
+		mbc_unhand(f, s, kept->hand);
+	return rc;
 }
 
 /* The lines at one end of the range that it cuts through. */
@@ -199,7 +221,7 @@ static void mark_huge(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint6
 	mbc_masks_open(f, W / MBC_LINE_WORDS);
 	mask &= mbc_load_seq(mbc_online_at(f, MB_HUGE, W));
 	mbc_or_seq(mbc_drain_at(f, MB_HUGE, W), mask);
-	swallow(f, MB_HUGE, W);
+	swallow(f, s, MB_HUGE, W);
 	for (uint64_t m = mask; m; m &= m - 1) {
 		uint64_t huge = W * MBC_WORD_BITS + mbc_lowest(m);
 
@@ -217,7 +239,7 @@ static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
 		return;
 	mbc_or_seq(&top.block->special, top.bit);
 	mbc_or_seq(mbc_drain_at(f, MB_GIANT, giant / MBC_WORD_BITS), mbc_bit(giant));
-	swallow(f, MB_GIANT, giant / MBC_WORD_BITS);
+	swallow(f, s, MB_GIANT, giant / MBC_WORD_BITS);
 	if (mbc_is_split(r) && !mbc_has(&r.block->owned, r.bit)) {
 		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
 			mark_huge(f, s, giant * MBC_LINE_WORDS + w, MBC_FULL);
@@ -226,7 +248,7 @@ static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
 	mbc_giant_tidy(f, giant);
 }
 
-static void mark_base(struct mb_frames *f, uint64_t W, uint64_t mask)
+static void mark_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64_t mask)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_BASE, W / MBC_LINE_WORDS);
 	struct mbc_masks m;
@@ -236,7 +258,7 @@ static void mark_base(struct mb_frames *f, uint64_t W, uint64_t mask)
 	    !mbc_masks_get(f, MB_BASE, W, &m))
 		return;
 	mbc_or_seq(m.drain, mask & mbc_load_seq(m.online));
-	swallow(f, MB_BASE, W);
+	swallow(f, s, MB_BASE, W);
 }
 
 static void mark_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece p)
@@ -253,7 +275,7 @@ static void mark_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece
 	if (p.level == MB_HUGE)
 		mark_huge(f, s, p.W, p.mask);
 	else if (mbc_is_online(f, MB_HUGE, p.W / MBC_LINE_WORDS))
-		mark_base(f, p.W, p.mask);
+		mark_base(f, s, p.W, p.mask);
 }
 
 static int add_left(void *arg, const struct mb_run *run)
@@ -263,7 +285,7 @@ static int add_left(void *arg, const struct mb_run *run)
 	return 0;
 }
 
-static int drain(struct mb_frames *f, struct mbc_slot *s, uint64_t first, uint64_t end)
+int mbc_drain(struct mb_frames *f, struct mbc_slot *s, uint64_t first, uint64_t end)
 {
 	struct kept kept[KEPT] = {{.used = false}};
 	bool ragged = (first | end) % MBC_LINE_FRAMES != 0;
@@ -279,8 +301,10 @@ static int drain(struct mb_frames *f, struct mbc_slot *s, uint64_t first, uint64
 	}
 	/* the lines at the ends may be merged from now on */
 	for (unsigned n = 0; n < KEPT; n++)
-		if (kept[n].used)
+		if (kept[n].used) {
 			mbc_line_leave(f, s, kept[n].r);
+			mbc_unhand(f, s, kept[n].hand);
+		}
 	if (!rc) {
 		mbc_huge_tidy(f, s, first / MBC_LINE_FRAMES);
 		mbc_huge_tidy(f, s, (end - 1) / MBC_LINE_FRAMES);
@@ -299,7 +323,8 @@ int mb_range_drain(struct mb_frames *f, mb_frame first, uint64_t count, uint64_t
 	if (rc)
 		return rc;
 	s = mbc_range_lock(f);
-	rc = drain(f, s, first.n, first.n + count);
+	mbc_range_begin(f, MBC_RANGE_DRAIN, first.n, first.n + count);
+	rc = mbc_drain(f, s, first.n, first.n + count);
 	mbc_range_unlock(f, s);
 	if (!rc)
 		rc = mb_frames_walk(f, first, count, add_left, &n);

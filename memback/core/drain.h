@@ -27,7 +27,7 @@ void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 /* Whether some frame of the line is to leave. The caller has all 512 bits. */
 bool mbc_line_leaves(const struct mb_frames *f, struct mbc_ref r);
 /* Lets go what of the line is to leave and is free. */
-void mbc_settle_line(struct mb_frames *f, struct mbc_ref r);
+void mbc_settle_line(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 /* All of the line was taken to be merged: its masks say nothing any more. The caller has `held`. */
 void mbc_settle_merge(struct mb_frames *f, struct mbc_ref r);
 

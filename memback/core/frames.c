@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* frames.c - lay out, make and attach an allocator. */
 #include "inband.h"
+#include "intent.h"
 #include "mem.h"
 #include "range.h"
 
@@ -41,6 +42,9 @@ static uint64_t place(struct mb_frames *f)
 	}
 	f->off_slots = MBC_OFF_SLOTS;
 	off += (uint64_t)(f->slots + 1) * sizeof(struct mbc_slot);
+	f->off_journals = mbc_owned_pool(f) ? off : 0;
+	if (mbc_owned_pool(f))
+		off += (uint64_t)(f->slots + 1) * sizeof(struct mbc_journal);
 	for (unsigned level = MB_GIANT + 1; level-- > 0;)
 		place_tree(f, level, &off);
 	off = div_up(off, 64) * 64;

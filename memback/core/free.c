@@ -75,6 +75,7 @@ static inline bool child_is_split(const struct mb_frames *f, unsigned level, uin
 /* A frame whose line is not plain, or that looks wrong: find out what it is. */
 static MBC_COLD int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t frame)
 {
+	bool retire;
 	uint64_t X;
 	int rc;
 
@@ -88,9 +89,12 @@ static MBC_COLD int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned l
 	rc = mbc_check_used(f, level, X);
 	if (rc)
 		return rc;
+	retire = mbc_intend_free(f, s, level, X);
 	if (level > 0)
-		mbc_holes_clear(f, s, level, X);
+		mbc_holes_clear(f, level, X);
 	mbc_free_own(f, s, level, X);
+	if (retire)
+		mbc_intend_none(f, s);
 	return 0;
 }
 
@@ -147,7 +151,7 @@ static MBC_COLD int free_other(struct mb_frames *f, mb_slot slot, unsigned level
 	if (level >= MB_LEVELS)
 		return -MBC_EINVAL;
 	X = frame >> (MB_LEVEL_SHIFT * level);
-	if (level < f->lowest || X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity ||
+	if (f->lowest || X << (MB_LEVEL_SHIFT * level) != frame || frame >= f->capacity ||
 	    (level > 0 && child_is_split(f, level, X)))
 		return free_odd(f, s, level, frame);
 	block = mbc_block_at(f, level, mbc_block_of(X / MBC_LINE_FRAMES));

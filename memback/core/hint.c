@@ -2,6 +2,8 @@
 /* hint.c - part bits and the trees over them. */
 #include "hint.h"
 
+#include "intent.h"
+
 static mbc_a64 *tier_word(const struct mb_frames *f, unsigned level, unsigned tier, uint64_t n)
 {
 	return (mbc_a64 *)mbc_at(f, f->off_tree[level][tier] + n * sizeof(mbc_a64));
@@ -67,17 +69,38 @@ bool mbc_part_clear(struct mb_frames *f, struct mbc_ref r)
 	return (old & r.bit) != 0;
 }
 
-void mbc_part_forget(struct mb_frames *f, unsigned level, uint64_t block)
+void mbc_part_forget(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t block)
 {
+	unsigned hand = mbc_hand(f, s, level, block * MBC_BLOCK_LINES);
+
 	tree_clear(f, level, block);
+	mbc_unhand(f, s, hand);
 }
 
-bool mbc_part_find(struct mb_frames *f, unsigned level, uint64_t *block)
+void mbc_part_mend(struct mb_frames *f, unsigned level, uint64_t block)
+{
+	for (unsigned t = 0; t < f->tiers[level]; t++, block /= MBC_WORD_BITS)
+		if (below(f, level, t, block))
+			mbc_or_seq(tier_word(f, level, t, block / MBC_WORD_BITS), mbc_bit(block));
+}
+
+/* Word n of tier t - 1 is empty, so that bit n of tier t leads nowhere. */
+static MBC_COLD void dead_end(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned t, uint64_t n)
+{
+	/* the first block below it names the place */
+	unsigned hand = mbc_hand(f, s, level, (n << (6 * t)) * MBC_BLOCK_LINES);
+
+	if (!mbc_load_seq(tier_word(f, level, t - 1, n)))
+		mbc_and_seq(tier_word(f, level, t, n / MBC_WORD_BITS), ~mbc_bit(n));
+	if (mbc_load_seq(tier_word(f, level, t - 1, n)))
+		mbc_or_seq(tier_word(f, level, t, n / MBC_WORD_BITS), mbc_bit(n));
+	mbc_unhand(f, s, hand);
+}
+
+static MBC_COLD bool find(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t *block)
 {
 	unsigned top = f->tiers[level];
 
-	if (!mbc_load_seq(tier_word(f, level, top - 1, 0)))
-		return false;
 	/* a dead end is a bit that somebody is about to clear, or that was left behind: clear it, begin again
 	 */
 	for (unsigned tries = 0; tries < 64; tries++) {
@@ -98,11 +121,12 @@ bool mbc_part_find(struct mb_frames *f, unsigned level, uint64_t *block)
 		}
 		if (t == top)
 			return false;
-		/* word n of tier t - 1 is empty, so bit n of tier t leads nowhere */
-		if (!mbc_load_seq(tier_word(f, level, t - 1, n)))
-			mbc_and_seq(tier_word(f, level, t, n / MBC_WORD_BITS), ~mbc_bit(n));
-		if (mbc_load_seq(tier_word(f, level, t - 1, n)))
-			mbc_or_seq(tier_word(f, level, t, n / MBC_WORD_BITS), mbc_bit(n));
+		dead_end(f, s, level, t, n);
 	}
 	return false;
+}
+
+bool mbc_part_find(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t *block)
+{
+	return mbc_load_seq(tier_word(f, level, f->tiers[level] - 1, 0)) && find(f, s, level, block);
 }

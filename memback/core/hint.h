@@ -19,8 +19,10 @@ void mbc_part_set(struct mb_frames *f, struct mbc_ref r);
 /* True if it was set, so that one of several callers is the one who cleared it. */
 bool mbc_part_clear(struct mb_frames *f, struct mbc_ref r);
 /* Some block with part bits, the lowest there is; false: none. */
-bool mbc_part_find(struct mb_frames *f, unsigned level, uint64_t *block);
+bool mbc_part_find(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t *block);
 /* The block has no part bits (or is gone): nobody shall be led there. */
-void mbc_part_forget(struct mb_frames *f, unsigned level, uint64_t block);
+void mbc_part_forget(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t block);
+/* The tree above this block says what is below. */
+void mbc_part_mend(struct mb_frames *f, unsigned level, uint64_t block);
 
 #endif

@@ -194,11 +194,45 @@ static void apply(struct mb_frames *f, uint64_t x, uint64_t end, bool add)
 	}
 }
 
+/* What add or remove may have done to [x, end) of one giant frame. */
+static void undo_in_giant(struct mb_frames *f, uint64_t x, uint64_t end, bool add)
+{
+	struct mbc_ref up = mbc_ref_get(f, MB_HUGE, x >> MBC_GIANT_SHIFT);
+	bool owned = mbc_has(&up.block->owned, up.bit);
+
+	/* it was being opened when that was cut: its lines may be half made, so make them */
+	if (is_gone(up) && owned)
+		open_gone(f, up);
+	if (is_gone(up)) {
+		/* one bit: added, or not removed yet */
+		if (add)
+			mbc_and_seq(&up.block->gone, ~up.bit);
+		return;
+	}
+	/* without a line nothing of it was added */
+	if (!add || owned || mbc_is_split(up))
+		apply(f, x, end, !add);
+}
+
+void mbc_holes_undo(struct mb_frames *f, uint64_t first, uint64_t count, bool add)
+{
+	uint64_t end = first + count;
+
+	for (uint64_t x = first; x < end;) {
+		uint64_t next = mbc_min(end, (x | (MBC_GIANT_FRAMES - 1)) + 1);
+
+		undo_in_giant(f, x, next, add);
+		x = next;
+	}
+}
+
 static int change(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count, bool add)
 {
+	struct mbc_slot *s = mbc_slot_get(f, slot);
 	uint64_t end = first.n + count;
+	int rc = 0;
 
-	if (!mbc_slot_get(f, slot))
+	if (!s)
 		return -MBC_EBADF;
 	if (!mbc_owned_pool(f))
 		return -MBC_EPERM;
@@ -208,25 +242,26 @@ static int change(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t co
 		return -MBC_ERANGE;
 	for (uint64_t x = first.n; x < end;) {
 		struct piece p = piece_at(f, x, end, add);
-		int rc = check_piece(f, p, add);
 
+		rc = check_piece(f, p, add);
 		if (rc)
 			return rc;
 		x += p.count;
 	}
-	for (uint64_t x = first.n; x < end;) {
+	mbc_intend_holes(f, s, add ? MBC_WHAT_HOLES_ADD : MBC_WHAT_HOLES_REMOVE, first.n, count);
+	for (uint64_t x = first.n; x < end && !rc;) {
 		struct piece p = piece_at(f, x, end, add);
 
 		if (mbc_point(MBC_POINT_HOLES_APPLY)) {
-			/* the rollback is the reverse of what was done: the check says that all of it was so
-			 * before */
-			apply(f, first.n, x, !add);
-			return -MBC_EALREADY;
+			mbc_holes_undo(f, first.n, count, add);
+			rc = -MBC_EALREADY;
+		} else {
+			apply(f, x, x + p.count, add);
+			x += p.count;
 		}
-		apply(f, x, x + p.count, add);
-		x += p.count;
 	}
-	return 0;
+	mbc_intend_none(f, s);
+	return rc;
 }
 
 int mb_frame_holes_add(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count)
@@ -250,16 +285,18 @@ static void clear_line(struct mb_frames *f, uint64_t L)
 	mbc_and_seq(&r.block->split, ~r.bit);
 }
 
-void mbc_holes_clear(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X)
+void mbc_holes_clear(struct mb_frames *f, unsigned level, uint64_t X)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_HUGE, X);
 
 	if (!mbc_owned_pool(f))
 		return;
-	mbc_intent_set(s, MBC_OP_CLEAR, level, X);
 	if (level == MB_HUGE) {
 		clear_line(f, X);
 	} else if (mbc_is_split(r) || mbc_has(&r.block->owned, r.bit)) {
+		/* cut while it was opened: lines that are half made */
+		if (is_gone(r))
+			open_gone(f, r);
 		for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
 			clear_line(f, X * MBC_LINE_FRAMES + n);
 		/* split first: a line that is split and not owned is the pool's */
@@ -268,5 +305,4 @@ void mbc_holes_clear(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 	}
 	if (level == MB_GIANT && is_gone(r))
 		mbc_and_seq(&r.block->gone, ~r.bit);
-	mbc_intent_done(s);
 }

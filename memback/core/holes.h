@@ -6,6 +6,12 @@
 #include "line.h"
 
 /* Forgets all holes of a huge or giant frame that its owner frees. */
-void mbc_holes_clear(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X);
+void mbc_holes_clear(struct mb_frames *f, unsigned level, uint64_t X);
+
+/*
+ * Undoes a change of the holes of [first, first + count) that was cut anywhere: none of it was a hole before an
+ * addition, all of it before a removal. Again does no harm.
+ */
+void mbc_holes_undo(struct mb_frames *f, uint64_t first, uint64_t count, bool add);
 
 #endif

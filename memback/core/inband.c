@@ -88,14 +88,12 @@ bool mbc_block_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 			mbc_part_set(f, r);
 		return false;
 	}
-	mbc_intent_set(s, MBC_OP_VANISH, MB_BASE, home);
 	/* seq, before the memory is anybody else's: pairs with mbc_look_again() */
 	mbc_add_seq(&f->vanished, 1);
 	/* release: the next to make this block sees it gone */
 	mbc_store32_release(mbc_dir(f, b), 0);
-	mbc_part_forget(f, MB_BASE, b);
+	mbc_part_forget(f, s, MB_BASE, b);
 	mbc_free_own(f, s, MB_HUGE, r.L);
-	mbc_intent_done(s);
 	return true;
 }
 

@@ -104,23 +104,8 @@ _Static_assert(sizeof(struct mbc_block) == MBC_PAGE, "a block is a page");
 enum mbc_slot_state {
 	MBC_SLOT_CLOSED = 0,
 	MBC_SLOT_OPEN = 1,
-};
-
-/* What a slot is about to do, for whoever finds it dead. Plain stores before the operation. */
-enum mbc_op {
-	MBC_OP_NONE,
-	MBC_OP_SPLIT,  /* frame: the frame of level + 1 that is split */
-	MBC_OP_MERGE,  /* frame: the frame of level + 1 whose line is compressed */
-	MBC_OP_TAKE,   /* frame: the frame of level + 1 that is taken for one inside it */
-	MBC_OP_VANISH, /* frame: the in-band block that goes away */
-	MBC_OP_CLEAR,  /* frame: the owned frame whose holes are cleared for its being freed */
-};
-
-struct mbc_intent {
-	mbc_a64 op; /* enum mbc_op | level << 8 */
-	mbc_a64 frame;
-	mbc_a64 word; /* of a batch: its word and mask, and where the result goes */
-	mbc_a64 mask;
+	MBC_SLOT_OPENING = 2, /* holds nothing yet */
+	MBC_SLOT_DEAD = 3,    /* its thread is gone, and it is being recovered */
 };
 
 /*
@@ -137,7 +122,7 @@ struct mbc_slot {
 	mbc_a32 turn[2]; /* of the rings of levels 0 and 1: where the next line goes, entries in use << 16 */
 	mbc_a32
 	    where[2]; /* out of band: of word at[], its place in the metadata, in words; its owner's alone */
-	struct mbc_intent intent;
+	mbc_a64 slot_spare[4];
 };
 
 _Static_assert(sizeof(struct mbc_slot) == 128, "a slot is two cache lines");
@@ -163,6 +148,7 @@ struct mb_frames {
 	uint64_t off_block[MB_LEVELS]; /* [0]: out of band only */
 	/* the rest is constant too */
 	uint64_t off_directory;
+	uint64_t off_journals; /* in pools with owners: intent.h */
 	uint64_t off_edges;
 	uint64_t off_online[MB_LEVELS]; /* [1], [2] */
 	uint64_t off_drain[MB_LEVELS];
@@ -178,8 +164,16 @@ struct mb_frames {
 	/* what changes */
 	mbc_a64 range_lock; /* one change of ranges at a time */
 	mbc_a64 vanished;   /* in band: counts blocks that went away, for readers to notice */
-	mbc_a64 taken;      /* slots beyond this one were never opened */
 	mbc_a64 stale;      /* hints are known to be incomplete: rebuild them before saying -ENOMEM */
+	/* in pools with owners: what recovery looks at (intent.h), and where a change of ranges stands (range.h) */
+	mbc_a64 judging;    /* the giant frame (+ 1) that is looked into on behalf of a dead slot */
+	mbc_a64 disturbed;  /* counts who changed something of it meanwhile */
+	mbc_a64 range_op;   /* enum mbc_range_op */
+	mbc_a64 range_first;
+	mbc_a64 range_end;
+	mbc_a64 range_at;   /* pieces before this one are added, or taken */
+	mbc_a64 range_gone; /* pieces before this one are forgotten */
+	mbc_a64 range_tidy; /* the giant frame (+ 1) that is being forgotten */
 };
 
 _Static_assert(sizeof(struct mb_frames) <= MBC_PAGE, "the head is a page");
@@ -189,7 +183,7 @@ _Static_assert(offsetof(struct mb_frames, off_directory) == 64, "the common path
 static inline bool mbc_head_equal(const struct mb_frames *a, const struct mb_frames *b)
 {
 	bool same = a->lowest == b->lowest && a->off_slots == b->off_slots && a->off_edges == b->off_edges &&
-		    a->off_directory == b->off_directory && a->edges == b->edges &&
+		    a->off_directory == b->off_directory && a->off_journals == b->off_journals && a->edges == b->edges &&
 		    a->meta_bytes == b->meta_bytes;
 
 	for (unsigned n = 0; n < MB_LEVELS; n++) {
@@ -417,18 +411,6 @@ static inline void mbc_pause(void)
 #if defined(__x86_64__) || defined(__i386__)
 	__builtin_ia32_pause();
 #endif
-}
-
-static inline void mbc_intent_set(struct mbc_slot *s, enum mbc_op op, unsigned level, uint64_t frame)
-{
-	mbc_store_relaxed(&s->intent.frame, frame);
-	/* release: whoever reads the operation reads its frame */
-	mbc_store_release(&s->intent.op, (uint64_t)op | (uint64_t)level << 8);
-}
-
-static inline void mbc_intent_done(struct mbc_slot *s)
-{
-	mbc_store_release(&s->intent.op, MBC_OP_NONE);
 }
 
 #endif

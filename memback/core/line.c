@@ -29,8 +29,31 @@ struct mbc_ref mbc_pin_in_band(struct mb_frames *f, struct mbc_slot *s, uint64_t
 	return (struct mbc_ref){NULL, NULL, 0, L, MB_BASE};
 }
 
-bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got)
+/* The same where there are owners: each try is an intent before. */
+static MBC_COLD bool take_named(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned from,
+				unsigned n, struct mbc_got *got)
 {
+	for (unsigned k = 0; k < MBC_LINE_WORDS; k++) {
+		unsigned w = (from + k) & (MBC_LINE_WORDS - 1);
+		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
+
+		while (v) {
+			*got = (struct mbc_got){r.L * MBC_LINE_WORDS + w, mbc_lowest_bits(v, n)};
+			mbc_intend_got(f, s, r.level, got->W, got->mask);
+			/* as below; seq: after the intent */
+			if (mbc_cas_seq(&r.line->word[w], &v, v & ~got->mask))
+				return true;
+		}
+	}
+	mbc_intend_none(f, s);
+	return false;
+}
+
+bool mbc_line_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned from, unsigned n,
+		   struct mbc_got *got)
+{
+	if (mbc_owned_pool(f))
+		return take_named(f, s, r, from, n, got);
 	for (unsigned k = 0; k < MBC_LINE_WORDS; k++) {
 		unsigned w = (from + k) & (MBC_LINE_WORDS - 1);
 		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
@@ -66,10 +89,8 @@ static bool usable(struct mbc_ref r)
 	return mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && !mbc_has(&r.block->owned, r.bit);
 }
 
-void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+static void leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
-	if (r.level == MB_GIANT)
-		return;
 	/* `held` is what kept an in-band block here; from now on the guard does */
 	if (mbc_by_directory(f, r.level))
 		r = mbc_pin(f, s, r.level, r.L);
@@ -81,8 +102,31 @@ void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	mbc_unpin(f, s);
 }
 
-/* at[] of the slot is W now; leaves the line that it named before, if nobody took it away meanwhile. */
-static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+static MBC_COLD void leave_named(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	unsigned hand = mbc_hand(f, s, r.level, r.L);
+
+	leave(f, s, r);
+	mbc_unhand(f, s, hand);
+}
+
+void mbc_line_leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	if (r.level == MB_GIANT)
+		return;
+	if (mbc_owned_pool(f))
+		leave_named(f, s, r);
+	else
+		leave(f, s, r);
+}
+
+/* A line that at[] names, and is about to name no more, is in hand before (fact 2 of intent.h). */
+static unsigned hand_at(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t at)
+{
+	return at == MBC_NONE || level == MB_GIANT ? MBC_NO_HAND : mbc_hand(f, s, level, at / MBC_LINE_WORDS);
+}
+
+static inline void move_plain(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
 {
 	/* seq: pairs with the swap in mbc_slot_drop(): the line is left by one of the two */
 	uint64_t old = mbc_swap_seq(&s->at[level], W);
@@ -92,10 +136,51 @@ static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uin
 		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
 
+static MBC_COLD void move_named(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+{
+	unsigned hand = hand_at(f, s, level, mbc_load_relaxed(&s->at[level]));
+
+	move_plain(f, s, level, W);
+	mbc_unhand(f, s, hand);
+}
+
+/* at[] of the slot is W now; leaves the line that it named before, if nobody took it away meanwhile. */
+static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+{
+	if (mbc_owned_pool(f))
+		move_named(f, s, level, W);
+	else
+		move_plain(f, s, level, W);
+}
+
+/* Exchanges at[] for nothing and leaves that line, which is in hand before that. */
+static MBC_COLD void drop_named(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *whose, unsigned level)
+{
+	uint64_t old = mbc_load_seq(&whose->at[level]);
+
+	while (old != MBC_NONE) {
+		uint64_t named = old;
+		unsigned hand = hand_at(f, s, level, old);
+		/* its owner may have moved on; seq: as the swap below */
+		bool ok = mbc_cas_seq(&whose->at[level], &old, MBC_NONE);
+
+		if (ok)
+			mbc_line_leave(f, s, mbc_ref_sure(f, level, named / MBC_LINE_WORDS));
+		mbc_unhand(f, s, hand);
+		if (ok)
+			return;
+	}
+}
+
 void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *whose, unsigned level)
 {
-	uint64_t old = mbc_swap_seq(&whose->at[level], MBC_NONE);
+	uint64_t old;
 
+	if (mbc_owned_pool(f)) {
+		drop_named(f, s, whose, level);
+		return;
+	}
+	old = mbc_swap_seq(&whose->at[level], MBC_NONE);
 	if (old != MBC_NONE)
 		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
@@ -115,7 +200,7 @@ void mbc_slots_drop_line(struct mb_frames *f, struct mbc_slot *s, unsigned level
 	}
 }
 
-bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+static bool hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	unsigned w = 0;
 	uint64_t at;
@@ -142,16 +227,30 @@ bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	return true;
 }
 
+bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	unsigned hand = r.level == MB_GIANT ? MBC_NO_HAND : mbc_hand(f, s, r.level, r.L);
+	bool done = hold(f, s, r);
+
+	mbc_unhand(f, s, hand);
+	return done;
+}
+
 /* ---- split ------------------------------------------------------------------------------------------ */
 
 /* Stores the ones, but for the first n frames, which are got, and the frame that a block lies in. */
-static void fill(const struct mb_frames *f, struct mbc_ref r, unsigned n, struct mbc_got *got)
+static void fill(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned n, struct mbc_got *got)
 {
 	bool host = r.level == MB_BASE && f->in_band;
 	uint64_t v = host ? MBC_FULL & ~mbc_home_mask(f, r, 0) : MBC_FULL;
 	uint64_t mask = v == MBC_FULL ? mbc_mask(0, n) : mbc_lowest_bits(v, n);
 
 	*got = (struct mbc_got){r.L * MBC_LINE_WORDS, mask};
+	/* the frame above was in hand until now, and the split still covers all of it */
+	if (mask)
+		mbc_intend_got(f, s, r.level, got->W, mask);
+	else
+		mbc_intend_none(f, s);
 	/* release: pairs with the acquire of whoever takes a bit */
 	mbc_store_release(&r.line->word[0], v & ~mask);
 	if (!host) {
@@ -163,24 +262,21 @@ static void fill(const struct mb_frames *f, struct mbc_ref r, unsigned n, struct
 		mbc_store_release(&r.line->word[w], MBC_FULL & ~mbc_home_mask(f, r, w));
 }
 
-int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
-	      struct mbc_got *got)
+static int split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
+		 struct mbc_got *got)
 {
 	struct mbc_ref r;
 	bool mine;
 
-	mbc_intent_set(s, MBC_OP_SPLIT, level, L);
-	if (mbc_point(MBC_POINT_SPLIT_OPEN) || (f->in_band && level == 0 && mbc_block_enter(f, s, L, home))) {
-		mbc_intent_done(s);
+	if (mbc_point(MBC_POINT_SPLIT_OPEN) || (f->in_band && level == 0 && mbc_block_enter(f, s, L, home)))
 		return -MBC_EAGAIN;
-	}
 	r = mbc_ref_sure(f, level, L);
 	/* a passer-by with a stale hint may have the bit for a moment: then the line is just nobody's */
 	mine = !(mbc_or_seq(&r.block->held, r.bit) & r.bit);
 	/* seq, and before the ones: fact 2 */
 	mbc_or_seq(&r.block->split, r.bit);
 	mbc_point(MBC_POINT_SPLIT_FILL);
-	fill(f, r, n, got);
+	fill(f, s, r, n, got);
 	if (mine)
 		move_to(f, s, level, L * MBC_LINE_WORDS);
 	else
@@ -188,8 +284,26 @@ int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t 
 	mbc_unpin(f, s);
 	if (mbc_leaves_perhaps(f, level + 1, L))
 		mbc_settle_split(f, s, level, L);
-	mbc_intent_done(s);
 	return 0;
+}
+
+static MBC_COLD int split_named(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n,
+				struct mbc_got *got)
+{
+	unsigned deed = mbc_deed_begin(f, s, MBC_DEED_SPLIT, L), hand = mbc_hand(f, s, level, L);
+	int rc = split(f, s, level, L, n, 0, got);
+
+	mbc_unhand(f, s, hand);
+	mbc_deed_done(f, s, deed, L);
+	return rc;
+}
+
+int mbc_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
+	      struct mbc_got *got)
+{
+	if (mbc_owned_pool(f))
+		return split_named(f, s, level, L, n, got);
+	return split(f, s, level, L, n, home, got);
 }
 
 /* ---- merge ------------------------------------------------------------------------------------------ */
@@ -218,7 +332,7 @@ static bool merge_take(struct mbc_ref r)
 }
 
 /* One try, with `held` ours. True: the frame above is ours, and the line is no more. */
-static bool merge_once(struct mb_frames *f, struct mbc_ref r)
+static bool merge_once(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	mbc_part_clear(f, r);
 	if (!mbc_is_split(r) || !merge_take(r))
@@ -226,7 +340,7 @@ static bool merge_once(struct mb_frames *f, struct mbc_ref r)
 	/* who freed what is to leave may not have swallowed it yet: a merge would forget the mark */
 	if (mbc_has(&r.block->special, r.bit) && mbc_line_leaves(f, r)) {
 		merge_undo(r, MBC_LINE_WORDS);
-		mbc_settle_line(f, r);
+		mbc_settle_line(f, s, r);
 		return false;
 	}
 	mbc_settle_merge(f, r);
@@ -235,21 +349,14 @@ static bool merge_once(struct mb_frames *f, struct mbc_ref r)
 	return true;
 }
 
-bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+static bool merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	bool done;
 
-	if (r.level == MB_GIANT || r.level < f->lowest)
-		return false;
-	if (r.level == MB_BASE && mbc_has(&r.block->host, r.bit))
-		return mbc_block_vanish(f, s, r);
-	mbc_intent_set(s, MBC_OP_MERGE, r.level, r.L);
 	do {
-		if (mbc_has(&r.block->held, r.bit) || (mbc_or_seq(&r.block->held, r.bit) & r.bit)) {
-			mbc_intent_done(s);
+		if (mbc_has(&r.block->held, r.bit) || (mbc_or_seq(&r.block->held, r.bit) & r.bit))
 			return false;
-		}
-		done = merge_once(f, r);
+		done = merge_once(f, s, r);
 		mbc_and_seq(&r.block->held, ~r.bit);
 		/* who freed the last bit while we had some words did not see a full line: so look again */
 	} while (!done && mbc_is_split(r) && mbc_line_is_full(f, r) && !mbc_point(MBC_POINT_MERGE_WORD));
@@ -260,7 +367,23 @@ bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	} else if (!mbc_has(&r.block->held, r.bit) && usable(r) && !mbc_line_is_empty(r)) {
 		mbc_part_set(f, r);
 	}
-	mbc_intent_done(s);
+	return done;
+}
+
+bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	unsigned deed, hand;
+	bool done;
+
+	if (r.level == MB_GIANT || r.level < f->lowest)
+		return false;
+	if (r.level == MB_BASE && mbc_has(&r.block->host, r.bit))
+		return mbc_block_vanish(f, s, r);
+	deed = mbc_deed_begin(f, s, MBC_DEED_MERGE, r.L);
+	hand = mbc_hand(f, s, r.level, r.L);
+	done = merge(f, s, r);
+	mbc_unhand(f, s, hand);
+	mbc_deed_done(f, s, deed, r.L);
 	return done;
 }
 
@@ -302,9 +425,21 @@ void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry)
 	ring_swap(s, level, ring_of(s, level, &size) + entry, 0);
 }
 
+/* A line takes the place of another one in the ring, which is in hand until it is published. */
+static MBC_COLD void ring_evict(struct mb_frames *f, struct mbc_slot *s, unsigned level, mbc_a32 *entry,
+				uint64_t L)
+{
+	uint32_t out = mbc_load32_relaxed(entry);
+	unsigned hand = mbc_hand(f, s, level, out - 1);
+
+	ring_swap(s, level, entry, (uint32_t)L + 1);
+	publish(f, s, level, out - 1);
+	mbc_unhand(f, s, hand);
+}
+
 void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
 {
-	uint32_t size, out, turn;
+	uint32_t size, turn, next;
 	mbc_a32 *ring;
 
 	if (level == MB_GIANT) {
@@ -318,11 +453,12 @@ void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 	for (uint32_t k = 0; k < size && turn >> 16; k++)
 		if (mbc_load32_relaxed(&ring[k]) == (uint32_t)L + 1)
 			return;
-	out = ring_swap(s, level, &ring[turn & (size - 1)], (uint32_t)L + 1);
-	turn = mbc_load32_relaxed(&s->turn[level]);
+	next = turn & (size - 1);
 	mbc_store32_relaxed(&s->turn[level], (turn & 0xffff0000u) | ((turn + 1) & (size - 1)));
-	if (out)
-		publish(f, s, level, out - 1);
+	if (mbc_load32_relaxed(&ring[next]))
+		ring_evict(f, s, level, &ring[next], L);
+	else
+		ring_swap(s, level, &ring[next], (uint32_t)L + 1);
 }
 
 void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level)
@@ -331,9 +467,14 @@ void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level)
 	mbc_a32 *ring = ring_of(s, level, &size);
 
 	for (uint32_t k = 0; k < size; k++) {
-		uint32_t out = ring_swap(s, level, &ring[k], 0);
+		uint32_t out = mbc_load32_relaxed(&ring[k]);
+		unsigned hand;
 
-		if (out)
-			publish(f, s, level, out - 1);
+		if (!out)
+			continue;
+		hand = mbc_hand(f, s, level, out - 1);
+		ring_swap(s, level, &ring[k], 0);
+		publish(f, s, level, out - 1);
+		mbc_unhand(f, s, hand);
 	}
 }

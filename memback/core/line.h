@@ -20,7 +20,7 @@
 #ifndef MBC_LINE_H
 #define MBC_LINE_H
 
-#include "layout.h"
+#include "intent.h"
 
 /*
  * A line to look into, for slot s. In band a level-0 block that is looked into without owning anything in it
@@ -61,7 +61,8 @@ struct mbc_got {
 };
 
 /* Takes up to n free bits of the line, from word `from` on; false: none was free. */
-bool mbc_line_take(struct mbc_ref r, unsigned from, unsigned n, struct mbc_got *got);
+bool mbc_line_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned from, unsigned n,
+		   struct mbc_got *got);
 
 /* Nothing is free / all is free in it; a mixture of moments. */
 static inline bool mbc_line_is_empty(struct mbc_ref r)

@@ -7,23 +7,55 @@
 #include "inband.h"
 #include "point.h"
 
-struct mbc_slot *mbc_range_lock(struct mb_frames *f)
+struct mbc_slot *mbc_range_open(struct mb_frames *f)
 {
 	struct mbc_slot *s = mbc_slot_at(f, f->slots);
-	uint64_t open = 0;
 
-	while (!mbc_cas_seq(&f->range_lock, &open, 1)) {
-		mbc_pause();
-		open = 0;
-	}
 	for (unsigned level = 0; level < MB_LEVELS; level++)
 		mbc_store_relaxed(&s->at[level], MBC_NONE);
 	mbc_store32_release(&s->state, MBC_SLOT_OPEN);
 	return s;
 }
 
+struct mbc_slot *mbc_range_lock(struct mb_frames *f)
+{
+	uint64_t open = 0;
+
+	while (!mbc_cas_seq(&f->range_lock, &open, 1)) {
+		mbc_pause();
+		open = 0;
+	}
+	return mbc_range_open(f);
+}
+
+void mbc_range_begin(struct mb_frames *f, enum mbc_range_op op, uint64_t first, uint64_t end)
+{
+	if (!mbc_owned_pool(f))
+		return;
+	mbc_store_release(&f->range_first, first);
+	mbc_store_release(&f->range_end, end);
+	mbc_store_release(&f->range_at, first);
+	mbc_store_release(&f->range_gone, first);
+	mbc_store_release(&f->range_op, (uint64_t)op);
+}
+
+void mbc_range_end(struct mb_frames *f)
+{
+	uint64_t giant, end;
+
+	if (!mbc_owned_pool(f) || !mbc_load_relaxed(&f->range_op))
+		return;
+	/* what the range covered is covered by nothing now, or offline: fact 3 of intent.h */
+	giant = mbc_load_relaxed(&f->range_first) >> (2 * MB_LEVEL_SHIFT);
+	end = mbc_load_relaxed(&f->range_end) >> (2 * MB_LEVEL_SHIFT);
+	mbc_notice(f, giant, end - giant + 1);
+	mbc_store_release(&f->range_op, MBC_RANGE_NONE);
+}
+
 void mbc_range_unlock(struct mb_frames *f, struct mbc_slot *s)
 {
+	mbc_intend_none(f, s);
+	mbc_range_end(f);
 	for (unsigned level = 0; level < MB_LEVELS; level++) {
 		if (level < MB_GIANT)
 			mbc_ring_flush(f, s, level);
@@ -125,6 +157,15 @@ int mbc_edge_open(struct mb_frames *f, struct mbc_ref r, uint64_t online)
 	return -MBC_ENOSPC;
 }
 
+void mbc_giant_tidied(struct mb_frames *f, uint64_t giant)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_HUGE, giant);
+
+	mbc_and_seq(mbc_drain_at(f, MB_GIANT, giant / MBC_WORD_BITS), ~mbc_bit(giant));
+	mbc_and_seq(&r.block->split, ~r.bit);
+	mbc_and_seq(&r.block->special, ~r.bit);
+}
+
 void mbc_giant_tidy(struct mb_frames *f, uint64_t giant)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_HUGE, giant);
@@ -136,11 +177,11 @@ void mbc_giant_tidy(struct mb_frames *f, uint64_t giant)
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
 		if (mbc_load_seq(mbc_online_at(f, MB_HUGE, giant * MBC_LINE_WORDS + w)))
 			return;
+	mbc_range_reach(f, &f->range_tidy, giant + 1);
 	mbc_part_clear(f, r);
 	mbc_and_seq(mbc_online_at(f, MB_GIANT, W), ~mbc_bit(giant));
-	mbc_and_seq(mbc_drain_at(f, MB_GIANT, W), ~mbc_bit(giant));
-	mbc_and_seq(&r.block->split, ~r.bit);
-	mbc_and_seq(&r.block->special, ~r.bit);
+	mbc_giant_tidied(f, giant);
+	mbc_range_reach(f, &f->range_tidy, 0);
 }
 
 void mbc_huge_tidy(struct mb_frames *f, struct mbc_slot *s, uint64_t huge)
@@ -286,6 +327,8 @@ static void add_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece 
 {
 	/* online first, then free: whoever takes a frame finds it online */
 	if (p.level == MB_GIANT) {
+		/* what was swallowed by somebody who died may be marked still */
+		mbc_and_seq(mbc_drain_at(f, MB_GIANT, p.W), ~p.mask);
 		mbc_or_seq(mbc_online_at(f, MB_GIANT, p.W), p.mask);
 		mbc_free_own_mask(f, s, MB_GIANT, p.W, p.mask);
 		plain_top(f, p.W / MBC_LINE_WORDS);
@@ -293,6 +336,7 @@ static void add_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece 
 	}
 	open_giant(f, p.W * MBC_WORD_BITS >> (MB_LEVEL_SHIFT * (MB_GIANT - p.level)));
 	if (p.level == MB_HUGE) {
+		mbc_and_seq(mbc_drain_at(f, MB_HUGE, p.W), ~p.mask);
 		mbc_or_seq(mbc_online_at(f, MB_HUGE, p.W), p.mask);
 		mbc_free_own_mask(f, s, MB_HUGE, p.W, p.mask);
 		return;
@@ -307,6 +351,17 @@ static void tidy_ends(struct mb_frames *f, uint64_t first, uint64_t end)
 
 	mbc_giant_tidy(f, first / size);
 	mbc_giant_tidy(f, (end - 1) / size);
+}
+
+void mbc_range_add_from(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end)
+{
+	while (x < end) {
+		struct mbc_piece p = mbc_piece_at(f, x, end, false);
+
+		add_piece(f, s, p);
+		x = p.next;
+		mbc_range_reach(f, &f->range_at, x);
+	}
 }
 
 int mb_range_add(struct mb_frames *f, mb_frame first, uint64_t count)
@@ -328,11 +383,9 @@ int mb_range_add(struct mb_frames *f, mb_frame first, uint64_t count)
 	}
 	if (!rc && edges > mbc_edges_left(f))
 		rc = -MBC_ENOSPC;
-	for (uint64_t x = first.n; x < end && !rc;) {
-		struct mbc_piece p = mbc_piece_at(f, x, end, false);
-
-		add_piece(f, s, p);
-		x = p.next;
+	if (!rc) {
+		mbc_range_begin(f, MBC_RANGE_ADD, first.n, end);
+		mbc_range_add_from(f, s, first.n, end);
 	}
 	mbc_range_unlock(f, s);
 	return rc;

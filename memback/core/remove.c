@@ -44,14 +44,18 @@ static int take_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece 
 }
 
 /* The rollback: gives back [x, end), which was taken in the same pieces. */
-static void give_back(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end, uint64_t whole_end)
+void mbc_range_give_back(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end, uint64_t whole_end)
 {
 	while (x < end) {
 		struct mbc_piece p = mbc_piece_at(f, x, whole_end, true);
 
-		mbc_free_own_mask(f, s, p.level, p.W, p.mask);
+		/* from the range's hand into the slot's */
+		mbc_intend_free_mask(f, s, p.level, p.W, p.mask);
 		x = p.next;
+		mbc_range_reach(f, &f->range_first, x);
+		mbc_free_own_mask(f, s, p.level, p.W, p.mask);
 	}
+	mbc_intend_none(f, s);
 }
 
 static void forget_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece p)
@@ -59,6 +63,9 @@ static void forget_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_pie
 	struct mbc_ref r = mbc_ref_get(f, p.level, p.W / MBC_LINE_WORDS);
 	struct mbc_masks m;
 
+	/* done already, and recovery does it again */
+	if (p.level == MB_HUGE && !mbc_is_online(f, MB_GIANT, r.L))
+		return;
 	/* a line must be special before something of it is offline, or a stray free would bring that back */
 	if (p.level == MB_GIANT)
 		mbc_or_seq(&r.block->special, r.bit);
@@ -73,6 +80,17 @@ static void forget_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_pie
 		mbc_huge_tidy(f, s, r.L);
 	if (p.level < MB_GIANT)
 		mbc_giant_tidy(f, p.level == MB_HUGE ? r.L : r.L / MBC_LINE_FRAMES);
+}
+
+void mbc_range_forget(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end)
+{
+	while (x < end) {
+		struct mbc_piece p = mbc_piece_at(f, x, end, true);
+
+		forget_piece(f, s, p);
+		x = p.next;
+		mbc_range_reach(f, &f->range_gone, x);
+	}
 }
 
 static int find_busy(void *arg, const struct mb_run *run)
@@ -110,6 +128,8 @@ static int remove_range(struct mb_frames *f, struct mbc_slot *s, uint64_t first,
 	int rc = check_range(f, first, end);
 	uint64_t x = first;
 
+	if (!rc)
+		mbc_range_begin(f, MBC_RANGE_TAKE, first, end);
 	while (!rc && x < end) {
 		struct mbc_piece p = mbc_piece_at(f, x, end, true);
 
@@ -120,16 +140,16 @@ static int remove_range(struct mb_frames *f, struct mbc_slot *s, uint64_t first,
 				(void)mb_frames_walk(f, (mb_frame){x}, mbc_min(p.next, end) - x, find_busy,
 						     busy);
 			}
-			give_back(f, s, first, x, end);
+			mbc_range_give_back(f, s, first, x, end);
 		} else {
 			x = p.next;
+			mbc_range_reach(f, &f->range_at, x);
 		}
 	}
-	for (x = first; !rc && x < end;) {
-		struct mbc_piece p = mbc_piece_at(f, x, end, true);
-
-		forget_piece(f, s, p);
-		x = p.next;
+	if (!rc) {
+		/* all of it is taken: from here on it goes through */
+		mbc_range_reach(f, &f->range_op, MBC_RANGE_FORGET);
+		mbc_range_forget(f, s, first, end);
 	}
 	return rc;
 }

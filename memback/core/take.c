@@ -8,15 +8,19 @@
 #include "state.h"
 
 /* Clears the bits, all of them or none. */
-static bool take_bits(struct mbc_ref r, uint64_t W, uint64_t mask)
+static bool take_bits(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, uint64_t W, uint64_t mask)
 {
 	mbc_a64 *word = &r.line->word[W % MBC_LINE_WORDS];
 	uint64_t v = mbc_load_relaxed(word);
 
+	if ((v & mask) != mask)
+		return false;
+	mbc_intend_got(f, s, r.level, W, mask);
 	while ((v & mask) == mask)
-		/* acquire: pairs with the free that set the bits */
-		if (mbc_cas_acquire(word, &v, v & ~mask))
+		/* pairs with the free that set the bits; seq: after the intent */
+		if (mbc_cas_seq(word, &v, v & ~mask))
 			return true;
+	mbc_intend_none(f, s);
 	return false;
 }
 
@@ -41,7 +45,7 @@ static int from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 	if (mbc_is_split(r) && !mbc_has(&r.block->owned, r.bit)) {
 		bool leaving = mbc_has(&r.block->drain, r.bit);
 
-		rc = !leaving && take_bits(r, W, mask) ? 0 : -MBC_EBUSY;
+		rc = !leaving && take_bits(f, s, r, W, mask) ? 0 : -MBC_EBUSY;
 		if (!rc)
 			tidy(f, r);
 	}
@@ -79,10 +83,10 @@ static int from_above(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 
 	if (rc)
 		return rc;
-	mbc_intent_set(s, MBC_OP_TAKE, level, L);
 	if (mbc_point(MBC_POINT_TAKE_SPLIT) || mbc_split(f, s, level, L, 0, home, &got)) {
 		/* the rollback: the frame above goes back whole */
 		mbc_free_own(f, s, level + 1, L);
+		mbc_intend_none(f, s);
 		return -MBC_EBUSY;
 	}
 	return from_line(f, s, level, W, mask);

@@ -17,9 +17,9 @@ MUTANTS = {
         'line.c',
         '''	mbc_or_seq(&r.block->split, r.bit);
 	mbc_point(MBC_POINT_SPLIT_FILL);
-	fill(f, r, n, got);
+	fill(f, s, r, n, got);
 ''',
-        '''	fill(f, r, n, got);
+        '''	fill(f, s, r, n, got);
 	mbc_or_seq(&r.block->split, r.bit);
 ''',
         'ones before split: a bit can be taken whose free is refused'),
@@ -109,7 +109,7 @@ MUTANTS = {
         'a block that does not vanish after all keeps what was taken'),
     'take-no-order': (
         'take.c',
-        '''		if (mbc_cas_acquire(word, &v, v & ~mask))
+        '''		if (mbc_cas_seq(word, &v, v & ~mask))
 			return true;
 ''',
         '''		return mbc_store_release(word, v & ~mask), true;
