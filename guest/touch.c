@@ -9,6 +9,7 @@
  *   passes=N           how often (default 2: the first finds memory cold)
  *   op=write|read      what a touch is (default write)
  *   random             in an order without neighbours (a fixed one)
+ *   anywhere=N         N touches at places that are strewn over all of it, instead of one every stride
  *   verify             what was written is looked at again at the end (op=write)
  *   smp                all CPUs share the work (cpus=N)
  *   pause=MS           sleep between passes
@@ -37,6 +38,7 @@ struct job {
 	uint64_t touches[RANGES_MAX]; /* in each range */
 	unsigned count;
 	uint64_t stride, bytes;
+	uint64_t anywhere; /* touches that have nothing to do with the stride; 0: the stride counts */
 	bool random;
 	unsigned cpus;
 	enum op op;
@@ -83,10 +85,37 @@ static void touch_at_random(struct job *job, const struct range *r, uint64_t tou
 	}
 }
 
+/* The word at this distance from the start of all ranges laid end to end. */
+static uint64_t word_at(const struct job *job, uint64_t distance)
+{
+	for (unsigned i = 0; i < job->count; i++) {
+		uint64_t bytes = job->ranges[i].end - job->ranges[i].start;
+
+		if (distance < bytes)
+			return job->ranges[i].start + (distance & ~7ull);
+		distance -= bytes;
+	}
+	return job->ranges[0].start;
+}
+
+/* Places without a pattern, the same in each pass (a step of SplitMix64). */
+static uint64_t strew(uint64_t i)
+{
+	uint64_t x = (i + 1) * SCATTER;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
 static void touch_share(void *arg, unsigned index)
 {
 	struct job *job = arg;
 
+	for (uint64_t i = index; i < job->anywhere; i += job->cpus)
+		touch_word(job, word_at(job, strew(i) % job->bytes));
+	if (job->anywhere)
+		return;
 	for (unsigned i = 0; i < job->count; i++) {
 		uint64_t n = job->touches[i], share = n / job->cpus;
 
@@ -100,9 +129,9 @@ static void touch_share(void *arg, unsigned index)
 
 static uint64_t count_touches(const struct job *job)
 {
-	uint64_t sum = 0;
+	uint64_t sum = job->anywhere;
 
-	for (unsigned i = 0; i < job->count; i++)
+	for (unsigned i = 0; !job->anywhere && i < job->count; i++)
 		sum += job->touches[i];
 	return sum;
 }
@@ -181,6 +210,7 @@ static void parse_options(struct job *job)
 	if (op && strcmp(op, "read") && strcmp(op, "write"))
 		machine_die("option op: '%s' is neither read nor write", op);
 	job->random = boot_option("random");
+	job->anywhere = boot_option_number("anywhere", 0);
 	job->cpus = 1;
 	choose_ranges(job);
 	if (boot_option("smp"))
