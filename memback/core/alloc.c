@@ -152,7 +152,7 @@ static int from_above(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		return rc;
 	X = above.W * MBC_WORD_BITS + mbc_lowest(above.mask);
 	/* in band its first frame is where the block goes, if there is none yet */
-	rc = mbc_split(f, s, level, X, n < 63 ? n : 63, X * MBC_LINE_FRAMES, got);
+	rc = mbc_split(f, s, level, X, n < MBC_WORD_BITS ? n : MBC_WORD_BITS, X * MBC_LINE_FRAMES, got);
 	if (rc) {
 		mbc_free_own(f, s, level + 1, X);
 		mbc_intend_none(f, s);
