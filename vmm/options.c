@@ -40,15 +40,27 @@ enum option_number {
 };
 
 static const struct option longopts[] = {
-    {"name", required_argument, NULL, OPT_NAME},       {"memory", required_argument, NULL, OPT_MEMORY},
-    {"cpus", required_argument, NULL, OPT_CPUS},       {"backing", required_argument, NULL, OPT_BACKING},
-    {"pool", required_argument, NULL, OPT_POOL},       {"budget", required_argument, NULL, OPT_BUDGET},
-    {"balloon", required_argument, NULL, OPT_BALLOON}, {"prealloc", no_argument, NULL, OPT_PREALLOC},
-    {"kernel", required_argument, NULL, OPT_KERNEL},   {"append", required_argument, NULL, OPT_APPEND},
-    {"disk", required_argument, NULL, OPT_DISK},       {"qmp", required_argument, NULL, OPT_QMP},
-    {"serial", required_argument, NULL, OPT_SERIAL},   {"verbose", no_argument, NULL, OPT_VERBOSE},
-    {"quiet", no_argument, NULL, OPT_QUIET},           {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},       {NULL, 0, NULL, 0},
+    /* clang-format off: one a line */
+    {"name", required_argument, NULL, OPT_NAME},
+    {"memory", required_argument, NULL, OPT_MEMORY},
+    {"cpus", required_argument, NULL, OPT_CPUS},
+    {"backing", required_argument, NULL, OPT_BACKING},
+    {"pool", required_argument, NULL, OPT_POOL},
+    {"budget", required_argument, NULL, OPT_BUDGET},
+    {"balloon", required_argument, NULL, OPT_BALLOON},
+    {"prealloc", no_argument, NULL, OPT_PREALLOC},
+    {"kernel", required_argument, NULL, OPT_KERNEL},
+    {"append", required_argument, NULL, OPT_APPEND},
+    {"disk", required_argument, NULL, OPT_DISK},
+    {"rng", no_argument, NULL, OPT_RNG},
+    {"qmp", required_argument, NULL, OPT_QMP},
+    {"serial", required_argument, NULL, OPT_SERIAL},
+    {"verbose", no_argument, NULL, OPT_VERBOSE},
+    {"quiet", no_argument, NULL, OPT_QUIET},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+    /* clang-format on */
 };
 
 static const char help[] =
