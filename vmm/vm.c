@@ -212,9 +212,11 @@ static int add_serial(struct vm *vm)
 static int add_balloon(struct vm *vm)
 {
 	const struct vm_device *place;
+	const struct mb_region *last = &vm->layout.region[vm->layout.ram - 1];
 	struct balloon_config balloon = {
 	    .space = vm->space,
 	    .maximum = vm->config.memory,
+	    .memory_end = last->gpa + last->size,
 	    .initial_target = vm->config.memory - vm->config.balloon,
 	    .deflate_on_oom = true,
 	    .on_event = on_balloon,

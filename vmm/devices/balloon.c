@@ -358,8 +358,9 @@ void balloon_get_status(struct balloon *b, struct balloon_status *out)
 
 static int create_parts(struct balloon *b, const struct device_host *host)
 {
-	/* Guest memory starts at 0 and leaves one hole, below 4 GiB; and a page number has 32 bits. */
-	uint64_t limit = (PLATFORM_HOLE_END + b->config.maximum) >> BALLOON_PAGE_SHIFT;
+	uint64_t end = b->config.memory_end ? b->config.memory_end : PLATFORM_HOLE_END + b->config.maximum;
+	/* A page number has 32 bits. */
+	uint64_t limit = end >> BALLOON_PAGE_SHIFT;
 	uint64_t features = UINT64_C(1) << VIRTIO_BALLOON_F_MUST_TELL_HOST |
 			    UINT64_C(1) << VIRTIO_BALLOON_F_STATS_VQ |
 			    (uint64_t)b->config.deflate_on_oom << VIRTIO_BALLOON_F_DEFLATE_ON_OOM;

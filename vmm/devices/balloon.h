@@ -25,6 +25,7 @@ struct balloon_config {
 	unsigned index;          /* of its virtio-mmio transport */
 	struct mb_space *space;  /* not owned */
 	uint64_t maximum;        /* bytes: the VM's size without a balloon */
+	uint64_t memory_end;     /* no guest memory at this address or above; 0: 4 GiB + maximum */
 	uint64_t initial_target; /* bytes: the VM's size at first */
 	bool deflate_on_oom;
 	void (*on_event)(void *arg, enum balloon_event event);
