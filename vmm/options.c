@@ -40,7 +40,7 @@ enum option_number {
 };
 
 static const struct option longopts[] = {
-    /* clang-format off: one a line */
+    /* clang-format off */
     {"name", required_argument, NULL, OPT_NAME},
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"cpus", required_argument, NULL, OPT_CPUS},

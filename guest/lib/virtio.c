@@ -48,20 +48,28 @@ static bool parse_place(const char *text, struct virtio *dev)
 	return base >= PLATFORM_HOLE_START && base < PLATFORM_HOLE_END;
 }
 
-bool virtio_find(uint32_t device_id, struct virtio *dev)
+bool virtio_find_nth(uint32_t device_id, unsigned n, struct virtio *dev)
 {
 	const char *place;
+	unsigned left = n;
 
-	for (unsigned n = 0; (place = boot_option_nth("virtio_mmio.device", n)); n++)
-		if (parse_place(place, dev) && is_device(dev, device_id))
+	for (unsigned i = 0; (place = boot_option_nth("virtio_mmio.device", i)); i++)
+		if (parse_place(place, dev) && is_device(dev, device_id) && !left--)
 			return true;
-	for (unsigned i = 0; i < PLATFORM_VIRTIO_COUNT; i++) {
+	/* Named or not: only if the command line has none of this kind. */
+	for (unsigned i = 0; left == n && i < PLATFORM_VIRTIO_COUNT; i++) {
 		*dev = (struct virtio){.base = PLATFORM_VIRTIO_BASE + (uint64_t)i * PLATFORM_VIRTIO_STRIDE,
 				       .gsi = PLATFORM_VIRTIO_GSI + i};
-		if (is_device(dev, device_id))
+		if (is_device(dev, device_id) && !n--)
 			return true;
+		left = n;
 	}
 	return false;
+}
+
+bool virtio_find(uint32_t device_id, struct virtio *dev)
+{
+	return virtio_find_nth(device_id, 0, dev);
 }
 
 bool virtio_reset(const struct virtio *dev)

@@ -88,6 +88,8 @@ struct virtq {
 
 /* Finds the first device of this kind, by the command line, or else where devices are. */
 bool virtio_find(uint32_t device_id, struct virtio *dev);
+/* The same for number n of them, from 0. */
+bool virtio_find_nth(uint32_t device_id, unsigned n, struct virtio *dev);
 
 static inline uint64_t virtio_bit(unsigned feature)
 {
