@@ -372,7 +372,7 @@ def ctl(*arguments, seconds=60, good=True):
 
 
 class Vmm(Process):
-    """A memback-vmm. Options by keyword: memory="64M", cpus=2, pool=..., prealloc=True...; see options()."""
+    """A memback-vmm. Options by keyword: memory="64M", cpus=2, pool=..., prealloc=True, disk=[...]."""
 
     count = 0
 
@@ -427,9 +427,10 @@ def vmm_options(options):
     for key, value in options.items():
         if value is None or value is False:
             continue
-        words.append("--" + key.replace("_", "-"))
-        if value is not True:
-            words.append(str(value))
+        for one in value if isinstance(value, list) else [value]:
+            words.append("--" + key.replace("_", "-"))
+            if one is not True:
+                words.append(str(one))
     return words
 
 
