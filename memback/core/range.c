@@ -312,7 +312,7 @@ static void add_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64
 }
 
 /* All of a line of the top level is online and stays: it is plain from now on. */
-static void plain_top(struct mb_frames *f, uint64_t L)
+void mbc_range_plain(struct mb_frames *f, uint64_t L)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_GIANT, L);
 
@@ -331,7 +331,7 @@ static void add_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece 
 		mbc_and_seq(mbc_drain_at(f, MB_GIANT, p.W), ~p.mask);
 		mbc_or_seq(mbc_online_at(f, MB_GIANT, p.W), p.mask);
 		mbc_free_own_mask(f, s, MB_GIANT, p.W, p.mask);
-		plain_top(f, p.W / MBC_LINE_WORDS);
+		mbc_range_plain(f, p.W / MBC_LINE_WORDS);
 		return;
 	}
 	open_giant(f, p.W * MBC_WORD_BITS >> (MB_LEVEL_SHIFT * (MB_GIANT - p.level)));

@@ -70,6 +70,8 @@ unsigned mbc_edges_left(const struct mb_frames *f);
 
 /* The steps of the changes, which recovery does too. */
 void mbc_range_add_from(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end);
+/* If all of line L of level 2 is online and stays, it is plain from now on. */
+void mbc_range_plain(struct mb_frames *f, uint64_t L);
 void mbc_range_give_back(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end, uint64_t whole_end);
 void mbc_range_forget(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_t end);
 int mbc_drain(struct mb_frames *f, struct mbc_slot *s, uint64_t first, uint64_t end);

@@ -15,7 +15,7 @@ static int check_slot(const struct mb_frames *f, const struct mbc_slot *s, struc
 {
 	uint32_t state = mbc_load32_relaxed(&s->state);
 
-	if (state > 2)
+	if (state > MBC_SLOT_DEAD)
 		return flaw_at(flaw, "a slot is neither open nor closed", 0);
 	for (unsigned level = 0; state == MBC_SLOT_OPEN && level < MB_LEVELS; level++) {
 		uint64_t at = mbc_load_relaxed(&s->at[level]);
