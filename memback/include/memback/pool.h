@@ -176,6 +176,15 @@ MB_MUST_CHECK int mb_space_restore(struct mb_space *space, uint64_t gpa, uint64_
  * -EALREADY: part of it is not inflated; then nothing has changed.
  */
 MB_MUST_CHECK int mb_space_purge(struct mb_space *space, uint64_t gpa, uint64_t len);
+/*
+ * Gives the bytes of [gpa, gpa + len) back to the kernel, and leaves all else as it is: the memory stays the
+ * guest's, charged and without holes, and reads as zero when it is touched again. For what a guest reports as
+ * free but may use at any time. Both 4 KiB aligned; what the backing cannot free (a part of a large page of
+ * anonymous memory) may stay resident. -EOPNOTSUPP where it cannot be had, see mb_space_can_discard().
+ */
+MB_MUST_CHECK int mb_space_discard(struct mb_space *space, uint64_t gpa, uint64_t len);
+/* Not on reserved huge pages, whose reservation is the charge; not with prealloc. Any thread. */
+bool mb_space_can_discard(const struct mb_space *space);
 /* Bytes that the budget could still charge now. */
 uint64_t mb_space_budget_left(const struct mb_space *space);
 

@@ -102,6 +102,39 @@ static void restore_keeps_and_purge_drops(void **state)
 	mb_pool_close(pool);
 }
 
+/* What a guest says is free goes, and comes back zero by a mere touch; nobody's books change. */
+static void discard_frees_and_keeps(void **state)
+{
+	struct mb_pool *pool = pool_at(place, SIZE, 0);
+	struct mb_space *space = space_of(pool, "a", SIZE, false);
+	unsigned char *p = mb_space_window(space);
+
+	(void)state;
+	fill(space, 0, SIZE, 0x5a);
+	if (!mb_space_can_discard(space)) {
+		assert_true(granule(pool) > PAGE);
+		assert_int_equal(mb_space_discard(space, 4 * MiB, 8 * MiB), -EOPNOTSUPP);
+		assert_int_equal(resident(space, 0, SIZE), SIZE);
+	} else {
+		assert_int_equal(granule(pool), PAGE);
+		assert_int_equal(mb_space_discard(space, 4 * MiB, 8 * MiB), 0);
+		assert_int_equal(resident(space, 0, SIZE), SIZE - 8 * MiB);
+		assert_int_equal(owner_of(space).inflated, 0);
+		assert_true(all_zero(p + 4 * MiB, 8 * MiB));
+		assert_int_equal(p[4 * MiB - 1], 0x5a);
+		assert_int_equal(p[12 * MiB], 0x5a);
+		p[4 * MiB] = 1;
+		assert_int_equal(mb_space_discard(space, SIZE - PAGE, 2 * PAGE), -ERANGE);
+		assert_int_equal(mb_space_discard(space, PAGE, 0), -EINVAL);
+		assert_int_equal(mb_space_discard(space, 1, PAGE), -EINVAL);
+	}
+	assert_int_equal(budget_used(pool), SIZE);
+	assert_clean(space);
+	assert_pool_clean(pool);
+	mb_space_destroy(space);
+	mb_pool_close(pool);
+}
+
 /* Every second page, then the others: each hole is its own, and in the end all is gone. */
 static void small_holes(void **state)
 {
@@ -232,6 +265,7 @@ int main(void)
 	    cmocka_unit_test(resident_rises_and_falls),
 	    cmocka_unit_test(what_comes_back_is_zero),
 	    cmocka_unit_test(restore_keeps_and_purge_drops),
+	    cmocka_unit_test(discard_frees_and_keeps),
 	    cmocka_unit_test(small_holes),
 	    cmocka_unit_test(errors_change_nothing),
 	    cmocka_unit_test(prealloc_is_resident),
