@@ -16,6 +16,8 @@
  *   gone --remove all of it--> whole             gone --remove a part--> owned ; lines of ones ; split ; not
  * gone
  *
+ *                                              <-- mb_frame_holes_merge() ---
+ *
  * In that order, since whoever walks meanwhile looks at `gone` first, and since a death in between must leave a
  * trace: `owned` says that there may be lines below (mbc_holes_clear()).
  */
@@ -274,6 +276,42 @@ int mb_frame_holes_remove(struct mb_frames *f, mb_slot slot, mb_frame first, uin
 	return change(f, slot, first, count, false);
 }
 
+/* Is the huge frame above this line holes, all of it? */
+static bool line_is_full(struct mbc_ref r)
+{
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		if (mbc_load_relaxed(&r.line->word[w]) != MBC_FULL)
+			return false;
+	return mbc_is_split(r);
+}
+
+static void clear_lines(struct mb_frames *f, struct mbc_ref up);
+
+int mb_frame_holes_merge(struct mb_frames *f, mb_slot slot, mb_frame giant)
+{
+	uint64_t X = giant.n >> MBC_GIANT_SHIFT;
+	struct mbc_ref up;
+
+	if (!mbc_slot_get(f, slot))
+		return -MBC_EBADF;
+	if (!mbc_owned_pool(f))
+		return -MBC_EPERM;
+	if (giant.n & (MBC_GIANT_FRAMES - 1))
+		return -MBC_EINVAL;
+	if (giant.n >= f->capacity)
+		return -MBC_ERANGE;
+	up = mbc_ref_get(f, MB_HUGE, X);
+	if (!mbc_is_split(up) || !mbc_has(&up.block->owned, up.bit))
+		return -MBC_EBUSY;
+	for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
+		if (!line_is_full(mbc_ref_get(f, MB_BASE, X * MBC_LINE_FRAMES + n)))
+			return -MBC_EBUSY;
+	/* first: whoever walks sees holes from now on, whatever becomes of the lines */
+	mbc_or_seq(&up.block->gone, up.bit);
+	clear_lines(f, up);
+	return 0;
+}
+
 static void clear_line(struct mb_frames *f, uint64_t L)
 {
 	struct mbc_ref r = mbc_ref_get(f, MB_BASE, L);
@@ -283,6 +321,16 @@ static void clear_line(struct mb_frames *f, uint64_t L)
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
 		mbc_store_release(&r.line->word[w], 0);
 	mbc_and_seq(&r.block->split, ~r.bit);
+}
+
+/* The lines of an owned giant frame, and its own. */
+static void clear_lines(struct mb_frames *f, struct mbc_ref up)
+{
+	for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
+		clear_line(f, up.L * MBC_LINE_FRAMES + n);
+	/* split first: a line that is split and not owned is the pool's */
+	mbc_and_seq(&up.block->split, ~up.bit);
+	mbc_and_seq(&up.block->owned, ~up.bit);
 }
 
 void mbc_holes_clear(struct mb_frames *f, unsigned level, uint64_t X)
@@ -297,11 +345,7 @@ void mbc_holes_clear(struct mb_frames *f, unsigned level, uint64_t X)
 		/* cut while it was opened: lines that are half made */
 		if (is_gone(r))
 			open_gone(f, r);
-		for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
-			clear_line(f, X * MBC_LINE_FRAMES + n);
-		/* split first: a line that is split and not owned is the pool's */
-		mbc_and_seq(&r.block->split, ~r.bit);
-		mbc_and_seq(&r.block->owned, ~r.bit);
+		clear_lines(f, r);
 	}
 	if (level == MB_GIANT && is_gone(r))
 		mbc_and_seq(&r.block->gone, ~r.bit);

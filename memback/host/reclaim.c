@@ -90,6 +90,34 @@ static void count_holes(struct mb_space *space, uint64_t gpa, uint64_t len, bool
 	guard_update(space, first, i - first);
 }
 
+/*
+ * Giant frames of which the last page has just gone give up their lines in the allocator. Only those that
+ * [gpa, gpa + len) touches and that lie wholly in one extent; a frame that is not wholly holes ends the look.
+ */
+static void merge_holes(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	const uint64_t giant = mb_level_frames(MB_GIANT);
+
+	for (uint64_t pos = gpa, n; pos < gpa + len; pos += n) {
+		const struct extent *x = space_extent(space, pos);
+		uint64_t frame = x->frame + ((pos - x->gpa) >> BASE_SHIFT), first = frame & ~(giant - 1);
+		const uint16_t *holes;
+		unsigned i = 0;
+
+		n = (giant - frame % giant) << BASE_SHIFT;
+		if (first < x->frame || first + giant > x->frame + x->count)
+			continue;
+		holes = &space->holes[space_index(space, x->gpa + ((first - x->frame) << BASE_SHIFT))];
+		while (i < giant / HUGE_PAGES && holes[i] == HUGE_PAGES)
+			i++;
+		if (i < giant / HUGE_PAGES)
+			continue;
+		/* -EBUSY: it went as a whole, and has no lines */
+		int ignored = mb_frame_holes_merge(space->pool->frames, space->slot, (mb_frame){first});
+		(void)ignored;
+	}
+}
+
 /* ---- which granules change hands ------------------------------------------------------------------------ */
 
 /*
@@ -272,6 +300,7 @@ int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 	}
 	budget_uncharge(space->pool->vars, c.whole);
 	account(space, &c, len, true);
+	merge_holes(space, gpa, len);
 	return 0;
 }
 

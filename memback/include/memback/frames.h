@@ -204,6 +204,11 @@ MB_MUST_CHECK int mb_frame_holes_add(struct mb_frames *f, mb_slot slot, mb_frame
 
 /* The reverse. -EALREADY: one of them is no hole (nothing changed). */
 MB_MUST_CHECK int mb_frame_holes_remove(struct mb_frames *f, mb_slot slot, mb_frame first, uint64_t count);
+/*
+ * A giant frame whose holes were added piece by piece, until all of it is holes, becomes one bit again and gives
+ * up its lines. Counts as work on all of it. -EBUSY: it is not all holes, or not a giant frame of one owner.
+ */
+MB_MUST_CHECK int mb_frame_holes_merge(struct mb_frames *f, mb_slot slot, mb_frame giant);
 
 /* ---- killed at any instruction: pools with owners only ------------------------------------------------ */
 

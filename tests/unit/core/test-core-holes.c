@@ -183,6 +183,42 @@ static void test_giant_holes_have_no_lines(void **state)
 	test_pool_drop(&p);
 }
 
+/* A giant frame whose holes came in pieces gives up its lines, when asked, and only then. */
+static void test_holes_merge(void **state)
+{
+	struct test_pool p = test_pool_make(4 * GIANT, 1, MB_FRAMES_OWNED);
+	mb_slot slot = test_slot(&p);
+	uint64_t before;
+
+	(void)state;
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){GIANT}), 0);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, (mb_frame){2 * GIANT}), 0);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){0}), -EBUSY);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){GIANT}), -EBUSY);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){2 * GIANT}), -EBUSY);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){GIANT + 1}), -EINVAL);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){4 * GIANT}), -ERANGE);
+	for (uint64_t n = 0; n < 512; n++) {
+		assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){GIANT}), -EBUSY);
+		assert_int_equal(
+		    mb_frame_holes_add(p.f, slot, (mb_frame){GIANT + (n * 77 % 512) * HUGE}, HUGE - 1), 0);
+		assert_int_equal(
+		    mb_frame_holes_add(p.f, slot, (mb_frame){GIANT + (n * 77 % 512) * HUGE + HUGE - 1}, 1), 0);
+	}
+	before = test_snapshot(&p);
+	assert_true(test_count(&p).lines >= 512);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){GIANT}), 0);
+	assert_true(test_count(&p).lines <= 2);
+	assert_int_equal(test_snapshot(&p), before);
+	test_pool_validate(&p);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){GIANT}), -EBUSY);
+	assert_int_equal(mb_frame_holes_remove(p.f, slot, (mb_frame){GIANT + 9}, 1), 0);
+	assert_int_equal(mb_frame_holes_merge(p.f, slot, (mb_frame){GIANT}), -EBUSY);
+	assert_int_equal(test_count(&p).holes, GIANT - 1);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_GIANT, (mb_frame){GIANT}), 0);
+	test_pool_drop(&p);
+}
+
 /* Random holes of all sizes over a few giant frames, against one byte a huge frame. */
 static void test_giant_holes_model(void **state)
 {
@@ -242,7 +278,7 @@ int main(void)
 	    cmocka_unit_test(test_base_frames_are_refused),  cmocka_unit_test(test_holes_in_a_giant_frame),
 	    cmocka_unit_test(test_bad_holes_change_nothing), cmocka_unit_test(test_holes_model),
 	    cmocka_unit_test(test_drain_with_holes),         cmocka_unit_test(test_giant_holes_have_no_lines),
-	    cmocka_unit_test(test_giant_holes_model),
+	    cmocka_unit_test(test_giant_holes_model),        cmocka_unit_test(test_holes_merge),
 	};
 
 	return cmocka_run_group_tests_name("core holes", tests, NULL, NULL);

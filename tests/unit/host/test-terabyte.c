@@ -86,6 +86,33 @@ static void test_half_a_terabyte_goes(void **state)
 	half_a_terabyte_goes(ON_MEMFD);
 }
 
+/* The same in pieces, as a balloon's queue brings it: lines come and go again. */
+static void test_pieces_become_one(void **state)
+{
+	struct mb_pool *pool = pool_at(ON_ANON, 16 * GiB, 0);
+	struct mb_space *space = space_of(pool, "pieces", 16 * GiB, false);
+
+	(void)state;
+	for (uint64_t at = 0; at < 8 * GiB; at += 32 * MiB) {
+		assert_int_equal(mb_space_inflate(space, at + 4 * GiB, 32 * MiB), 0);
+		assert_true(frames_of(pool).lines <= 512 + 2);
+	}
+	assert_true(frames_of(pool).lines <= 2);
+	assert_int_equal(owner_of(space).inflated, 8 * GiB);
+	assert_clean(space);
+	/* and from above, by halves of pages */
+	for (uint64_t at = 4 * GiB; at > 3 * GiB; at -= HUGE_2M) {
+		assert_int_equal(mb_space_inflate(space, at - MiB, MiB), 0);
+		assert_int_equal(mb_space_inflate(space, at - HUGE_2M, MiB), 0);
+	}
+	assert_true(frames_of(pool).lines <= 2);
+	assert_int_equal(mb_space_deflate(space, 3 * GiB, 9 * GiB), 0);
+	assert_int_equal(owner_of(space).inflated, 0);
+	assert_clean(space);
+	mb_space_destroy(space);
+	mb_pool_close(pool);
+}
+
 /* ---- regions that begin inflated ------------------------------------------------------------------------ */
 
 static struct mb_space *space_with_out(struct mb_pool *pool, uint64_t in, uint64_t out, uint64_t gpa,
@@ -225,8 +252,11 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_half_a_terabyte_goes),    cmocka_unit_test(test_begins_out),
-	    cmocka_unit_test(test_out_is_not_preallocated), cmocka_unit_test(test_a_terabyte_begins_out),
+	    cmocka_unit_test(test_half_a_terabyte_goes),
+	    cmocka_unit_test(test_pieces_become_one),
+	    cmocka_unit_test(test_begins_out),
+	    cmocka_unit_test(test_out_is_not_preallocated),
+	    cmocka_unit_test(test_a_terabyte_begins_out),
 	    cmocka_unit_test(test_out_is_undone),
 	};
 
