@@ -15,7 +15,8 @@ struct scenario {
 	const char *known; /* a defect of the core that makes it fail as yet; NULL: it must pass */
 };
 
-extern const struct scenario scenarios[]; /* ends with one without name */
+/* Sets of them; each ends with one without name. */
+extern const struct scenario scenarios_line[], scenarios_range[], scenarios_kinds[];
 extern const struct scenario scenarios_wide[];
 
 struct tally {

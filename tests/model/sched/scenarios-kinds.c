@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scenarios-kinds.c - small ones, whose schedules are all gone through: pools in band (inband.h) and pools with
+ * owners (holes.c).
+ */
+#include "explore.h"
+#include "prepare.h"
+
+/* ---- in band ------------------------------------------------------------------------------------------ */
+
+/* Of block 1, huge frame 62 is split, thread 1 owns a frame of it, and nobody holds it. */
+static void prepare_in_band(struct world *w)
+{
+	w->may_lack = false;
+	world_make_in_band(w, 66 * HUGE);
+	w->may_lack = true;
+	for (uint64_t huge = 1; huge < 62; huge++)
+		do_take(w, NOBODY, MB_HUGE, huge * HUGE);
+	for (uint64_t x = w->f ? w->pristine.used : 0; x < HUGE; x++)
+		do_take(w, NOBODY, MB_BASE, x);
+	release(w, NOBODY);
+	/* not in the word of the block's own frame */
+	do_take(w, 1, MB_BASE, 62 * HUGE + 70);
+	release(w, 1);
+}
+
+static void vanish_alloc(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else
+		do_alloc(w, 0, MB_BASE);
+}
+
+static void vanish_take(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else
+		do_take(w, 0, MB_BASE, 62 * HUGE + 7);
+}
+
+/* Thread 0 owns the huge frame behind the block's. */
+static void prepare_vanish_part(struct world *w)
+{
+	prepare_in_band(w);
+	do_take(w, 0, MB_HUGE, 63 * HUGE);
+	release(w, 0);
+}
+
+static void vanish_part(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else
+		do_free_part(w, 0, 63 * HUGE, 8);
+}
+
+static void vanish_take_free(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else if (do_take(w, 0, MB_BASE, 62 * HUGE + 7))
+		do_free_last(w, 0);
+}
+
+/* ---- pools with owners -------------------------------------------------------------------------------- */
+
+/* Thread 1 holds the line of the giant frame. */
+static void prepare_stale_held(struct world *w)
+{
+	world_make(w, 1, MB_FRAMES_OWNED);
+	w->may_lack = true;
+	do_alloc(w, 1, MB_HUGE);
+	do_free_last(w, 1);
+}
+
+/* Thread 1 remembers the line of the giant frame, which has been merged since and is thread 0's, with holes. */
+static void prepare_stale_ring(struct world *w)
+{
+	world_make(w, 1, MB_FRAMES_OWNED);
+	w->may_lack = true;
+	do_alloc_batch(w, NOBODY, MB_HUGE, 64);
+	release(w, NOBODY);
+	do_give(w, NOBODY, 1, 0, 2 * HUGE);
+	do_free(w, 1, 0);
+	do_free_batch(w, NOBODY, MB_HUGE, 2 * HUGE, 62);
+	do_free(w, 1, HUGE);
+	do_alloc(w, 0, MB_GIANT);
+	do_holes_add(w, 0, 7 * HUGE, 8);
+}
+
+static void stale_held(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		if (do_alloc(w, 0, MB_GIANT))
+			do_holes_add(w, 0, 7 * HUGE, 8);
+	} else if (do_alloc(w, 1, MB_HUGE)) {
+		do_free_last(w, 1);
+	}
+}
+
+static void stale_ring(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_free(w, 0, 0);
+	else
+		do_alloc(w, 1, MB_HUGE);
+}
+
+static void prepare_holes(struct world *w)
+{
+	world_make(w, 1, MB_FRAMES_OWNED);
+	do_alloc(w, 0, MB_GIANT);
+}
+
+/* Two threads of one owner. */
+static void holes(struct world *w, unsigned t)
+{
+	do_holes_add(w, t, (3 + t) * HUGE + 60, 8);
+	do_holes_remove(w, t, (3 + t) * HUGE + 60, 8);
+	do_holes_add(w, t, (3 + t) * HUGE, 1);
+}
+
+const struct scenario scenarios_kinds[] = {
+    {"vanish-alloc", "an in-band block vanishes | alloc", 2, 2, prepare_in_band, vanish_alloc, NULL},
+    {"vanish-take", "an in-band block vanishes | take", 2, 2, prepare_in_band, vanish_take, NULL},
+    {"vanish-part", "the same | free of a part", 2, 2, prepare_vanish_part, vanish_part, NULL},
+    {"vanish-free", "the same | take, free", 2, 2, prepare_in_band, vanish_take_free, NULL},
+    {"stale-held", "owned giant | a slot that held its line", 2, 2, prepare_stale_held, stale_held, NULL},
+    {"stale-ring", "owned giant freed | a slot that remembers its line", 2, 2, prepare_stale_ring, stale_ring,
+     NULL},
+    {"holes", "holes of two huge frames in one giant one", 2, 2, prepare_holes, holes, NULL},
+    {0},
+};

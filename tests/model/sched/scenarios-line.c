@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scenarios-line.c - small ones, whose schedules are all gone through: allocating, freeing, claiming, leaving,
+ * splitting and merging, the races that the facts of line.h and hint.h speak of, each prepared so that the
+ * steps in question are taken at once.
+ */
+#include "explore.h"
+#include "prepare.h"
+
+/* ---- alloc | free, on the same line ------------------------------------------------------------------- */
+
+static void alloc_free(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_alloc(w, 0, MB_BASE);
+		do_alloc(w, 0, MB_BASE);
+	} else {
+		do_free(w, 1, note(w)[0] + 100);
+		do_free(w, 1, note(w)[0] + 101);
+	}
+}
+
+/* ---- free | free, the line becomes whole -------------------------------------------------------------- */
+
+static void prepare_two_words(struct world *w)
+{
+	prepare_two(w, 5, 500);
+}
+
+static void prepare_one_word(struct world *w)
+{
+	prepare_two(w, 450, 451);
+}
+
+static void free_free(struct world *w, unsigned t)
+{
+	do_free(w, t, note(w)[1 + t]);
+}
+
+/* The last frames of two huge frames, all else of the giant frame is free: merges on two levels. */
+static void prepare_two_huge(struct world *w)
+{
+	world_make(w, 1, 0);
+	for (unsigned t = 0; t < 2; t++) {
+		do_alloc_batch(w, t, MB_BASE, 512);
+		note(w)[1 + t] = world_last(w, t)->first;
+	}
+	for (unsigned t = 0; t < 2; t++) {
+		while (w->now.held > 1 && world_last(w, t)->first != note(w)[1 + t])
+			do_free_last(w, t);
+		for (uint64_t x = note(w)[1 + t] - 511; x < note(w)[1 + t]; x++)
+			do_free(w, t, x);
+		release(w, t);
+	}
+}
+
+/* ---- claim | leave ------------------------------------------------------------------------------------ */
+
+static void prepare_leave(struct world *w)
+{
+	prepare_line(w, 1, 511);
+	do_give(w, 1, 0, note(w)[0] + 300, 1);
+}
+
+static void claim_leave(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_free(w, 0, note(w)[0] + 300);
+		do_alloc(w, 0, MB_BASE);
+	} else {
+		do_alloc(w, 1, MB_BASE);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+/* ---- split | free ------------------------------------------------------------------------------------- */
+
+static void split_free(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_alloc(w, 0, MB_BASE);
+	} else {
+		do_free(w, 1, note(w)[0] + 100);
+		do_alloc(w, 1, MB_BASE);
+		do_free_last(w, 1);
+	}
+}
+
+/* ---- take | alloc ------------------------------------------------------------------------------------- */
+
+static void prepare_take(struct world *w)
+{
+	prepare_line(w, 1, 510);
+}
+
+static void take_alloc(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_take(w, 0, MB_BASE, note(w)[0] + 511);
+	} else {
+		do_alloc(w, 1, MB_BASE);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+/* The huge frame is free in pieces as soon as thread 1 has freed the last. */
+static void take_pieces(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_take(w, 0, MB_HUGE, note(w)[0]);
+	} else {
+		do_free_last(w, 1);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+/* ---- batch | merge ------------------------------------------------------------------------------------ */
+
+static void prepare_last_one(struct world *w)
+{
+	prepare_two(w, 5, 6);
+	do_free(w, 0, note(w)[1]);
+	release(w, 0);
+}
+
+static void batch_merge(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_alloc_batch(w, 0, MB_BASE, 70);
+	else
+		do_free(w, 1, note(w)[2]);
+}
+
+static void free_batch_merge(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_free_batch(w, 0, MB_BASE, note(w)[1], 2);
+	else
+		do_free(w, 1, note(w)[2]);
+}
+
+static void prepare_free_batch(struct world *w)
+{
+	prepare_two(w, 5, 70);
+	/* of what is free, two frames in one word: thread 0's */
+	for (unsigned n = 6; n < 8; n++)
+		do_take(w, 0, MB_BASE, note(w)[0] + n);
+	do_free(w, 0, note(w)[1]);
+	note(w)[1] = note(w)[0] + 6;
+}
+
+/* ---- drop of another slot's line ---------------------------------------------------------------------- */
+
+static void collect(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_alloc(w, 0, MB_HUGE);
+	} else {
+		do_free_last(w, 1);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+/* Thread 1 holds a line with free frames; besides, one huge frame is free, which is noted. */
+static void prepare_take_drop(struct world *w)
+{
+	prepare_collect(w);
+	note(w)[1] = world_last(w, NOBODY)->first;
+	do_free_last(w, NOBODY);
+	release(w, NOBODY);
+}
+
+/* Taking a frame splits the huge one, and moves the slot there while the line that it had is taken away. */
+static void take_drop(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_alloc(w, 0, MB_HUGE);
+		do_alloc(w, 0, MB_BASE);
+	} else {
+		do_take(w, 1, MB_BASE, note(w)[1] + 5);
+	}
+}
+
+/* The line is merged and split again while thread 1 still reads it as its own. */
+static void stale_split(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		if (do_alloc(w, 0, MB_HUGE))
+			do_free_last(w, 0);
+		do_alloc(w, 0, MB_BASE);
+	} else if (do_alloc(w, 1, MB_BASE)) {
+		do_free_last(w, 1);
+	}
+}
+
+static void prepare_stale_split(struct world *w)
+{
+	prepare_collect(w);
+	do_free_last(w, 1);
+}
+
+/* ---- full memory -------------------------------------------------------------------------------------- */
+
+/* Thread 1 holds a line with two free frames; there is nothing else. */
+static void prepare_close(struct world *w)
+{
+	prepare_collect(w);
+	while (do_alloc(w, 1, MB_BASE))
+		;
+	do_free_last(w, 1);
+	do_free_last(w, 1);
+	do_alloc(w, 1, MB_BASE);
+	do_free_last(w, 1);
+	/* while the line is being left it is nobody's, and there is nothing else */
+	w->may_lack = true;
+}
+
+static void close_take(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_slot_close(w, 1);
+	else
+		do_alloc(w, 0, MB_BASE);
+}
+
+/* ---- giant frames ------------------------------------------------------------------------------------- */
+
+static void prepare_giant(struct world *w)
+{
+	world_make(w, 1, 0);
+	w->may_lack = true;
+	do_alloc(w, 1, MB_HUGE);
+	release(w, 1);
+}
+
+static void giant(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_alloc(w, 0, MB_GIANT);
+	} else {
+		do_free_last(w, 1);
+		do_alloc(w, 1, MB_HUGE);
+	}
+}
+
+const struct scenario scenarios_line[] = {
+    {"alloc-free", "alloc | free, on the same line", 2, 2, prepare_full_line, alloc_free, NULL},
+    {"free-free", "free | free: the line becomes whole", 2, 2, prepare_two_words, free_free, NULL},
+    {"free-free-word", "the same, in one word", 2, 2, prepare_one_word, free_free, NULL},
+    {"free-free-huge", "the same, in two huge frames of one giant one", 2, 2, prepare_two_huge, free_free,
+     NULL},
+    {"claim-leave", "alloc from a line | leave it", 2, 2, prepare_leave, claim_leave, NULL},
+    {"split-free", "split | free", 2, 2, prepare_full_line, split_free, NULL},
+    {"take-alloc", "take | alloc", 2, 2, prepare_take, take_alloc, NULL},
+    {"take-pieces", "take, of pieces | free, alloc", 2, 2, prepare_one, take_pieces, NULL},
+    {"batch-merge", "batch | free: the line becomes whole", 2, 2, prepare_last_one, batch_merge, NULL},
+    {"free-batch", "free of a batch | free", 2, 2, prepare_free_batch, free_batch_merge, NULL},
+    {"collect", "drop of a slot's line | free, alloc", 2, 2, prepare_collect, collect, NULL},
+    {"take-drop", "take by splitting | drop of the slot's line", 2, 2, prepare_take_drop, take_drop, NULL},
+    {"stale-split", "merge, split | alloc from the line of before", 2, 2, prepare_stale_split, stale_split,
+     NULL},
+    {"close-take", "close of a slot | alloc, full memory", 2, 2, prepare_close, close_take, NULL},
+    {"giant", "alloc of a giant frame | free, alloc of a huge one", 2, 2, prepare_giant, giant, NULL},
+    {0},
+};

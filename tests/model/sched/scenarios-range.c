@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scenarios-range.c - small ones, whose schedules are all gone through: ranges that leave and come back, and
+ * frames that are freed in parts: drain.h, part.c, remove.c.
+ */
+#include "explore.h"
+#include "prepare.h"
+
+/* ---- ranges leave ------------------------------------------------------------------------------------- */
+
+/* A drain that cuts through a giant frame keeps its line for a while, which nobody finds then. */
+
+static void prepare_one_lacking(struct world *w)
+{
+	prepare_line(w, 1, 1);
+	w->may_lack = true;
+}
+
+static void prepare_full_line_lacking(struct world *w)
+{
+	prepare_full_line(w);
+	w->may_lack = true;
+}
+
+/* Two huge frames of a giant one are in use; nobody holds its line. */
+static void prepare_drain_merge(struct world *w)
+{
+	world_make(w, 1, 0);
+	for (unsigned t = 0; t < 2; t++) {
+		do_alloc(w, t, MB_HUGE);
+		note(w)[t] = world_last(w, t)->first;
+	}
+	release(w, 0);
+	release(w, 1);
+	do_drain(w, note(w)[0], HUGE);
+}
+
+static void drain_merge(struct world *w, unsigned t)
+{
+	do_free(w, t, note(w)[t]);
+}
+
+static void remove_alloc(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_remove(w, note(w)[0], HUGE);
+	} else {
+		do_free_last(w, 1);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+static void drain_alloc(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_drain(w, note(w)[0], HUGE);
+	} else {
+		do_free_last(w, 1);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+static void drain_part(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_drain(w, note(w)[0], 64);
+	else
+		do_free_last(w, 1);
+}
+
+static void drain_split(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_drain(w, note(w)[0] + HUGE, HUGE);
+	else
+		do_alloc(w, 1, MB_BASE);
+}
+
+/* ---- free of parts ------------------------------------------------------------------------------------ */
+
+static void prepare_part_huge(struct world *w)
+{
+	prepare_split(w);
+	do_alloc(w, 0, MB_HUGE);
+	release(w, 0);
+	note(w)[0] = world_last(w, 0)->first;
+	do_give(w, 0, 1, note(w)[0] + 256, 256);
+}
+
+static void part_some(struct world *w, unsigned t)
+{
+	do_free_part(w, t, note(w)[0] + t * 256 + 60, 8);
+}
+
+static void part_all(struct world *w, unsigned t)
+{
+	do_free_part(w, t, note(w)[0] + t * 256, 256);
+}
+
+static void prepare_part_giant(struct world *w)
+{
+	world_make(w, 1, 0);
+	do_alloc(w, 0, MB_GIANT);
+	do_give(w, 0, 1, GIANT / 2, GIANT / 2);
+}
+
+static void part_giant(struct world *w, unsigned t)
+{
+	do_free_part(w, t, t * GIANT / 2 + 3 * HUGE, HUGE);
+	do_alloc(w, t, MB_BASE);
+}
+
+const struct scenario scenarios_range[] = {
+    {"remove", "remove | free, alloc", 2, 2, prepare_one, remove_alloc, NULL},
+    {"drain", "drain | free, alloc", 2, 2, prepare_one_lacking, drain_alloc, NULL},
+    {"drain-lack", "the same, with plenty of memory", 2, 1, prepare_one, drain_alloc, NULL},
+    {"drain-merge", "free of a frame that leaves | merge", 2, 1, prepare_drain_merge, drain_merge, NULL},
+    {"drain-part", "drain of a part | free", 2, 2, prepare_one, drain_part, NULL},
+    {"drain-split", "drain | alloc by splitting", 2, 2, prepare_full_line_lacking, drain_split, NULL},
+    {"part", "free of parts of one huge frame", 2, 2, prepare_part_huge, part_some, NULL},
+    {"part-all", "free of the halves of one huge frame", 2, 2, prepare_part_huge, part_all, NULL},
+    {"part-giant", "free of parts of one giant frame, alloc", 2, 2, prepare_part_giant, part_giant, NULL},
+    {0},
+};
