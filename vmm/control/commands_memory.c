@@ -59,6 +59,7 @@ static void put_balloon(json_t *o, struct balloon *balloon)
 	put(o, "rejected-frames", status.rejected);
 	put(o, "inflated-total", status.inflated_total);
 	put(o, "deflated-total", status.deflated_total);
+	put(o, "reported-total", status.reported_total);
 	if (status.waits_for)
 		json_object_set_new(
 		    o, "waiting",

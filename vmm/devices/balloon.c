@@ -9,6 +9,10 @@
  * guest negotiated MUST_TELL_HOST it does not touch the pages before. We try again every few milliseconds,
  * and after every inflation, which goes on all the while and may be what helps.
  *
+ * Free page reporting: what the guest says is free goes back to the kernel at once, and is charged all the
+ * same, since the guest need not ask before it uses it. Free page hinting is not offered: what it tells is of
+ * use to somebody who copies the guest's memory, and nobody here does.
+ *
  * A guest's reset leaves the balloon's pages "returning", see balloon_pages.h: they become its own again as
  * the budget allows, with what it has written to them meanwhile.
  */
@@ -37,12 +41,18 @@
 #define STATS_ENTRIES  64         /* of a statistics buffer, at most; there are 16 kinds */
 #define PAGE           (UINT64_C(1) << BALLOON_PAGE_SHIFT)
 
-enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, QUEUES };
+/*
+ * 5.5.2 numbers the queues as if all were there; drivers leave out those of features that were not negotiated,
+ * so reporting is found where the driver then looks for it.
+ */
+enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, QUEUE_REPORT };
 
-/* 5.5.4; what follows in the specification belongs to features that we do not offer. */
+/* 5.5.4. Little-endian, as the guest sees them. */
 struct balloon_space {
-	uint32_t num_pages; /* little-endian, as the guest sees them */
+	uint32_t num_pages;
 	uint32_t actual;
+	uint32_t free_page_hint_cmd_id; /* a feature that we do not offer */
+	uint32_t poison_val;
 };
 
 struct balloon {
@@ -54,7 +64,7 @@ struct balloon {
 	struct balloon_space space;
 	bool was_reset; /* since the loop's thread looked last */
 	struct balloon_pages pages;
-	struct balloon_queue inflate, deflate;
+	struct balloon_queue inflate, deflate, report;
 	struct virtqueue_chain stats_chain; /* scratch */
 	bool stats_held;                    /* the guest's statistics buffer is here (5.5.6.3) */
 	uint16_t stats_head;
@@ -119,7 +129,7 @@ static void stats_serve(struct balloon *b)
 	struct virtqueue *vq = virtio_queue(b->v, QUEUE_STATS);
 	int rc = 0;
 
-	if (!virtio_is_live(b->v) || !vq->ready)
+	if (!virtio_is_live(b->v) || !vq->ready || !virtio_has(b->v, VIRTIO_BALLOON_F_STATS_VQ))
 		return;
 	/* Bounded, for a guest that puts in as fast as we take out: it may kick us again. */
 	for (unsigned i = 0; i < BALLOON_QUEUE_SIZE; i++) {
@@ -234,7 +244,18 @@ static void apply_reset(struct balloon *b)
 		return;
 	b->was_reset = false;
 	b->stats_held = false;
+	balloon_queue_forget(&b->report); /* its number may be another one now */
 	balloon_pages_reset(&b->pages);
+}
+
+/* 5.5.6.7: what a driver that fills its free pages with something reports may only be what it was. */
+static int serve_reports(struct balloon *b, uint64_t deadline)
+{
+	if (!virtio_has(b->v, VIRTIO_BALLOON_F_REPORTING))
+		return 0;
+	b->report.number = virtio_has(b->v, VIRTIO_BALLOON_F_STATS_VQ) ? QUEUE_REPORT : QUEUE_STATS;
+	b->pages.keep_reported = virtio_has(b->v, VIRTIO_BALLOON_F_PAGE_POISON) && b->space.poison_val;
+	return balloon_queue_serve(&b->report, b->v, &b->pages, deadline);
 }
 
 /* Deflations that the driver asked for go before those that nobody waits for. */
@@ -249,16 +270,17 @@ static void work(void *dev)
 {
 	struct balloon *b = dev;
 	uint64_t deadline = balloon_now_ns() + SLICE;
-	int inflating, deflating;
+	int inflating, deflating, reporting;
 
 	virtio_lock(b->v);
 	apply_reset(b);
 	inflating = balloon_queue_serve(&b->inflate, b->v, &b->pages, deadline);
 	deflating = serve_deflations(b, deadline);
+	reporting = serve_reports(b, deadline);
 	stats_serve(b);
 	virtio_unlock(b->v);
 
-	if (inflating == -EAGAIN || deflating == -EAGAIN)
+	if (inflating == -EAGAIN || deflating == -EAGAIN || reporting == -EAGAIN)
 		loop_defer(b->again);
 	/* In the middle of a deflation nobody knows yet whether it will be held back (again). */
 	if (deflating != -EAGAIN)
@@ -279,9 +301,11 @@ static void config_write(void *dev, uint32_t offset, const void *from, unsigned 
 {
 	struct balloon *b = dev;
 
-	/* 5.5.4: the driver writes actual; num_pages is not its to write. */
+	/* 5.5.4: these two are the driver's to write, and no others. */
 	if (offset == offsetof(struct balloon_space, actual) && len == sizeof(b->space.actual))
 		memcpy(&b->space.actual, from, len);
+	if (offset == offsetof(struct balloon_space, poison_val) && len == sizeof(b->space.poison_val))
+		memcpy(&b->space.poison_val, from, len);
 }
 
 static void on_reset(void *dev)
@@ -289,13 +313,14 @@ static void on_reset(void *dev)
 	struct balloon *b = dev;
 
 	b->space.actual = 0;
+	b->space.poison_val = 0;
 	b->was_reset = true;
 }
 
 static const struct virtio_ops ops = {
     .name = "balloon",
     .device_id = VIRTIO_ID_BALLOON,
-    .queues = QUEUES,
+    .queues = BALLOON_QUEUES,
     .queue_size = BALLOON_QUEUE_SIZE,
     .config_size = sizeof(struct balloon_space),
     .config_read = config_read,
@@ -352,6 +377,7 @@ void balloon_get_status(struct balloon *b, struct balloon_status *out)
 	out->rejected = b->pages.rejected;
 	out->inflated_total = b->pages.inflated_total << BALLOON_PAGE_SHIFT;
 	out->deflated_total = b->pages.deflated_total << BALLOON_PAGE_SHIFT;
+	out->reported_total = b->pages.reported_total << BALLOON_PAGE_SHIFT;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------ */
@@ -363,7 +389,9 @@ static int create_parts(struct balloon *b, const struct device_host *host)
 	uint64_t limit = end >> BALLOON_PAGE_SHIFT;
 	uint64_t features = UINT64_C(1) << VIRTIO_BALLOON_F_MUST_TELL_HOST |
 			    UINT64_C(1) << VIRTIO_BALLOON_F_STATS_VQ |
-			    (uint64_t)b->config.deflate_on_oom << VIRTIO_BALLOON_F_DEFLATE_ON_OOM;
+			    (uint64_t)b->config.deflate_on_oom << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
+			    UINT64_C(1) << VIRTIO_BALLOON_F_PAGE_POISON |
+			    (uint64_t)mb_space_can_discard(b->config.space) << VIRTIO_BALLOON_F_REPORTING;
 	int rc;
 
 	if (limit > UINT64_C(1) << 32)
@@ -375,6 +403,9 @@ static int create_parts(struct balloon *b, const struct device_host *host)
 	/* One chain at a time: a chain whose pages the budget has must not wait for one whose it lacks. */
 	if (!rc)
 		rc = balloon_queue_init(&b->deflate, QUEUE_DEFLATE, balloon_pages_deflate, 1, limit);
+	if (!rc)
+		rc = balloon_queue_init(&b->report, QUEUE_REPORT, balloon_pages_report, BALLOON_QUEUE_SIZE,
+					limit);
 	if (!rc)
 		rc = loop_add_deferred(b->loop, work, b, &b->again);
 	if (!rc)
@@ -421,6 +452,7 @@ void balloon_destroy(struct balloon *b)
 		loop_remove(b->changed);
 	if (b->stats_timer)
 		loop_remove(b->stats_timer);
+	balloon_queue_free(&b->report);
 	balloon_queue_free(&b->deflate);
 	balloon_queue_free(&b->inflate);
 	balloon_pages_free(&b->pages);

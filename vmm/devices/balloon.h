@@ -50,6 +50,7 @@ struct balloon_status {
 	uint64_t rejected;       /* frames that the guest named and that were refused, since start */
 	uint64_t inflated_total; /* bytes, since start */
 	uint64_t deflated_total; /* bytes, since start */
+	uint64_t reported_total; /* bytes of free page reporting, since start */
 };
 void balloon_get_status(struct balloon *b, struct balloon_status *out);
 

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 
+#define PAGE (UINT64_C(1) << BALLOON_PAGE_SHIFT)
+
 /* Pages a call: between 2 MiB and 1 GiB, so that a call takes about as long as the bounds below. */
 #define STRIDE_MIN     (UINT64_C(2) << 20 >> BALLOON_PAGE_SHIFT)
 #define STRIDE_FIRST   (UINT64_C(32) << 20 >> BALLOON_PAGE_SHIFT)
@@ -122,6 +124,15 @@ void balloon_pages_gather(struct balloon_pages *bp, struct pageset *set, const u
 		reject(bp, no.first_foreign, no.foreign, "not guest memory");
 	if (no.twice)
 		reject(bp, no.first_twice, no.twice, "named twice");
+}
+
+void balloon_pages_gather_range(struct balloon_pages *bp, struct pageset *set, uint64_t gpa, uint64_t len)
+{
+	uint64_t first = (gpa + PAGE - 1) >> BALLOON_PAGE_SHIFT, end = (gpa + len) >> BALLOON_PAGE_SHIFT;
+
+	/* Which pages of a range are named twice does not matter here. */
+	if (first < end && is_memory(bp, first, end - first))
+		pageset_add(set, first, end - first);
 }
 
 void balloon_pages_spare(struct balloon_pages *bp, struct pageset *set, uint64_t gpa, uint64_t len)
@@ -263,6 +274,32 @@ int balloon_pages_inflate(struct balloon_pages *bp, struct pageset *set, uint64_
 	while (pageset_next(set, first, set->limit, &first, &count)) {
 		done = inflate_piece(bp, first, count);
 		pageset_remove(set, first, done);
+		if (set->count && is_late(bp, deadline, &pieces))
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+/* ---- report --------------------------------------------------------------------------------------------- */
+
+int balloon_pages_report(struct balloon_pages *bp, struct pageset *set, uint64_t deadline)
+{
+	uint64_t first = 0, count;
+	unsigned pieces = 0;
+	int rc;
+
+	if (bp->keep_reported)
+		pageset_clear(set);
+	bp->now = balloon_now_ns();
+	while (pageset_next(set, first, set->limit, &first, &count)) {
+		if (count > bp->stride)
+			count = bp->stride;
+		rc = timed_call(bp, mb_space_discard, first, count);
+		if (!rc)
+			bp->reported_total += count;
+		else
+			log_at(LOG_WARN, "balloon: what a guest reports as free stays: %s", strerror(-rc));
+		pageset_remove(set, first, count);
 		if (set->count && is_late(bp, deadline, &pieces))
 			return -EAGAIN;
 	}

@@ -40,6 +40,8 @@ struct balloon_pages {
 	uint64_t rejected;       /* pages, since start */
 	uint64_t inflated_total; /* pages, since start */
 	uint64_t deflated_total; /* pages, since start */
+	uint64_t reported_total; /* pages that were reported free and given back, since start */
+	bool keep_reported;      /* their contents matter to the guest (page poison): leave them */
 };
 
 /* 0 or -ENOMEM, -EINVAL; limit: page numbers at or beyond it are no guest memory. */
@@ -52,6 +54,8 @@ void balloon_pages_free(struct balloon_pages *bp);
  */
 void balloon_pages_gather(struct balloon_pages *bp, struct pageset *set, const uint32_t *numbers,
 			  unsigned count);
+/* Adds the pages that lie wholly in [gpa, gpa + len), which is guest memory. */
+void balloon_pages_gather_range(struct balloon_pages *bp, struct pageset *set, uint64_t gpa, uint64_t len);
 /* Removes the pages of [gpa, gpa + len) from set, as rejected. */
 void balloon_pages_spare(struct balloon_pages *bp, struct pageset *set, uint64_t gpa, uint64_t len);
 
@@ -62,6 +66,8 @@ void balloon_pages_spare(struct balloon_pages *bp, struct pageset *set, uint64_t
  */
 int balloon_pages_inflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);
 int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);
+/* Of free page reporting: they stay the guest's, so what cannot be given back is simply left. */
+int balloon_pages_report(struct balloon_pages *bp, struct pageset *set, uint64_t deadline);
 int balloon_pages_return(struct balloon_pages *bp, uint64_t deadline);
 
 /* The guest has reset its driver: what was given is returning. */

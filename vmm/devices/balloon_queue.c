@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * balloon_queue.c - one of a balloon's two queues of page numbers, see balloon_queue.h.
+ * balloon_queue.c - one of a balloon's queues that name pages, see balloon_queue.h.
  */
 #include "devices/balloon_queue.h"
 
@@ -19,6 +19,8 @@ int balloon_queue_init(struct balloon_queue *q, unsigned number, balloon_settle_
 	q->number = number;
 	q->settle = settle;
 	q->chains_max = chains_max;
+	q->ranges = settle == balloon_pages_report;
+	q->takes = settle != balloon_pages_deflate;
 	return pageset_init(&q->pages, limit);
 }
 
@@ -27,15 +29,20 @@ void balloon_queue_free(struct balloon_queue *q)
 	pageset_free(&q->pages);
 }
 
+void balloon_queue_forget(struct balloon_queue *q)
+{
+	pageset_clear(&q->pages);
+	q->head_count = 0;
+	q->reading = false;
+}
+
 /* What was taken from a queue that has been stopped since is void: nobody waits for it. */
 static void forget_stopped(struct balloon_queue *q, const struct virtqueue *vq)
 {
 	if (q->generation == vq->generation)
 		return;
 	q->generation = vq->generation;
-	pageset_clear(&q->pages);
-	q->head_count = 0;
-	q->reading = false;
+	balloon_queue_forget(q);
 }
 
 static void give_back(struct balloon_queue *q, struct virtio *v, struct virtqueue *vq)
@@ -47,11 +54,11 @@ static void give_back(struct balloon_queue *q, struct virtio *v, struct virtqueu
 }
 
 /* No frame of this device's own rings leaves: the guest could pull them from under us. */
-static void spare_rings(struct balloon_queue *q, struct virtio *v, struct balloon_pages *bp, unsigned queues)
+static void spare_rings(struct balloon_queue *q, struct virtio *v, struct balloon_pages *bp)
 {
 	uint64_t gpa, len;
 
-	for (unsigned n = 0; n < queues; n++) {
+	for (unsigned n = 0; n < BALLOON_QUEUES; n++) {
 		struct virtqueue *vq = virtio_queue(v, n);
 
 		for (unsigned i = 0; i < 3 && vq->ready; i++) {
@@ -59,6 +66,16 @@ static void spare_rings(struct balloon_queue *q, struct virtio *v, struct balloo
 			balloon_pages_spare(bp, &q->pages, gpa, len);
 		}
 	}
+}
+
+/* All of a chain whose writable buffers are the pages: how many numbers that is worth. */
+static int gather_ranges(struct balloon_queue *q, struct balloon_pages *bp)
+{
+	for (unsigned i = q->chain.readable_count; i < q->chain.count; i++)
+		balloon_pages_gather_range(bp, &q->pages, q->chain.segments[i].gpa, q->chain.segments[i].len);
+	q->reading = false;
+	q->heads[q->head_count++] = q->chain.head;
+	return (int)q->chain.count;
 }
 
 /* A piece of the chain that is being read: how many numbers, or -EFAULT. */
@@ -97,7 +114,7 @@ static int gather(struct balloon_queue *q, struct virtio *v, struct virtqueue *v
 			q->reading = true;
 			virtqueue_to_read(&q->chain, &q->cursor);
 		}
-		rc = gather_piece(q, vq, bp);
+		rc = q->ranges ? gather_ranges(q, bp) : gather_piece(q, vq, bp);
 		if (rc < 0) {
 			virtio_break(v, "buffer cannot be read");
 			return -EPROTO;
@@ -126,8 +143,8 @@ int balloon_queue_serve(struct balloon_queue *q, struct virtio *v, struct balloo
 			return 0;
 		if (!rc && virtqueue_sleep(vq))
 			return 0;
-		if (q->number == 0)
-			spare_rings(q, v, bp, 3);
+		if (q->takes)
+			spare_rings(q, v, bp);
 		if (balloon_now_ns() >= deadline)
 			return -EAGAIN;
 	}

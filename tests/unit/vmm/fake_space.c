@@ -178,6 +178,26 @@ int mb_space_purge(struct mb_space *s, uint64_t gpa, uint64_t len)
 	return rc;
 }
 
+bool mb_space_can_discard(const struct mb_space *s)
+{
+	(void)s;
+	return true;
+}
+
+int mb_space_discard(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	if (gpa & 4095 || len & 4095)
+		abort();
+	if (!mb_space_hva(s, gpa, len))
+		return -ERANGE;
+	if (s->fail_page >= gpa >> 12 && s->fail_page < (gpa + len) >> 12)
+		return s->fail_error;
+	memset(mb_space_hva(s, gpa, len), 0, len);
+	s->calls.discards++;
+	s->calls.discarded += len >> 12;
+	return 0;
+}
+
 uint64_t mb_space_budget_left(const struct mb_space *s)
 {
 	return s->budget;

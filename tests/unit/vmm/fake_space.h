@@ -18,6 +18,8 @@
 struct fake_calls {
 	unsigned inflates, deflates; /* calls that worked */
 	unsigned refused;            /* calls that did not */
+	unsigned discards;           /* calls that worked */
+	uint64_t discarded;          /* pages */
 	uint64_t longest;            /* pages of the longest inflation */
 };
 

@@ -152,7 +152,9 @@ static void test_offered(void **state)
 	assert_int_equal(rig_get(&f->r, VIRTIO_MMIO_DEVICE_ID), 5);
 	rig_set(&f->r, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
 	assert_int_equal(rig_get(&f->r, VIRTIO_MMIO_DEVICE_FEATURES) & 0x3f,
-			 MUST_TELL | STATS | UINT64_C(1) << VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+			 MUST_TELL | STATS | UINT64_C(1) << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
+			     UINT64_C(1) << VIRTIO_BALLOON_F_PAGE_POISON |
+			     UINT64_C(1) << VIRTIO_BALLOON_F_REPORTING);
 	assert_true(status(f).driver_ok);
 	assert_false(status(f).broken);
 }
