@@ -28,6 +28,7 @@ enum option_number {
 	OPT_BALLOON,
 	OPT_PREALLOC,
 	OPT_KERNEL,
+	OPT_INITRD,
 	OPT_APPEND,
 	OPT_DISK,
 	OPT_RNG,
@@ -50,6 +51,7 @@ static const struct option longopts[] = {
     {"balloon", required_argument, NULL, OPT_BALLOON},
     {"prealloc", no_argument, NULL, OPT_PREALLOC},
     {"kernel", required_argument, NULL, OPT_KERNEL},
+    {"initrd", required_argument, NULL, OPT_INITRD},
     {"append", required_argument, NULL, OPT_APPEND},
     {"disk", required_argument, NULL, OPT_DISK},
     {"rng", no_argument, NULL, OPT_RNG},
@@ -69,7 +71,8 @@ static const char help[] =
     "it runs (see membackctl).\n"
     "\n"
     "The guest\n"
-    "  --kernel FILE       x86 ELF image with a PVH entry point\n"
+    "  --kernel FILE       a bzImage (vmlinuz, memtest86+), or an ELF image with a PVH entry point (vmlinux)\n"
+    "  --initrd FILE       its initial RAM disk\n"
     "  --append STRING     its command line\n"
     "  --disk FILE[,readonly][,serial=ID]\n"
     "                      a raw image or block device as a disk; up to 5 of them\n"
@@ -94,8 +97,9 @@ static const char help[] =
     "  --help, --version\n"
     "\n"
     "Sizes are bytes, or have a unit: K, M, G, T (powers of 1024).\n"
-    "The exit status is the guest's (what it wrote to port 0xf4), 0 when the VM was ended from outside\n"
-    "(quit, Ctrl-A x, SIGTERM, SIGINT), and 1 when it could not start or the guest crashed.\n";
+    "The exit status is the guest's (what it wrote to port 0xf4), 0 when it switched itself off or the VM was\n"
+    "ended from outside (quit, Ctrl-A x, SIGTERM, SIGINT), 3 when the guest was reset (reboot, panic=-1: the\n"
+    "VM ends, and does not start anew), and 1 when it could not start or the guest crashed.\n";
 
 /* ---- values ----------------------------------------------------------------------------------------- */
 
@@ -208,6 +212,9 @@ static int take_option(int option, char *value, struct options *o, bool *backing
 		return 0;
 	case OPT_KERNEL:
 		c->kernel = value;
+		return 0;
+	case OPT_INITRD:
+		c->initrd = value;
 		return 0;
 	case OPT_APPEND:
 		c->append = value;

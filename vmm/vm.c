@@ -4,12 +4,14 @@
 
 #include "control/commands.h"
 #include "devices/exit_port.h"
+#include "devices/power.h"
 #include "devices/rng.h"
 #include "devices/serial.h"
 #include "error.h"
 #include "layout.h"
 #include "log.h"
-#include "machine/elf.h"
+#include "machine/acpi.h"
+#include "machine/boot.h"
 #include "machine/machine.h"
 #include "size.h"
 #include "vm_devices.h"
@@ -36,6 +38,7 @@ struct vm {
 	struct console console;
 	struct serial *serial;
 	struct exit_port *exit_port;
+	struct power *power;
 	struct vm_devices devices;
 	struct balloon *balloon;
 	struct vm_disks disks;
@@ -113,14 +116,41 @@ static void on_guest_exit(void *arg, uint8_t status)
 	vm_end(arg, VM_GUEST_SHUTDOWN, status);
 }
 
+/* A reset ends the VM, as with QEMU's -no-reboot: whoever wants it to start again starts it again. */
+static void on_power(void *arg, enum power_event event)
+{
+	switch (event) {
+	case POWER_OFF:
+		vm_end(arg, VM_GUEST_SHUTDOWN, 0);
+		break;
+	case POWER_RESET:
+		vm_end(arg, VM_GUEST_RESET, VM_STATUS_RESET);
+		break;
+	case POWER_PANIC:
+		log_at(LOG_ERROR, "the guest's kernel says that it has panicked");
+		vm_end(arg, VM_GUEST_PANIC, 1);
+		break;
+	}
+}
+
 static void on_escape(void *arg)
 {
 	vm_end(arg, VM_HOST_UI, 0);
 }
 
+static bool is_ending(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	bool ending = vm->ending;
+	pthread_mutex_unlock(&vm->lock);
+	return ending;
+}
+
 static void on_machine_end(void *arg, enum machine_end end, const char *text)
 {
-	log_at(LOG_ERROR, "%s", text);
+	/* a guest that was told to go may go on until it crashes: that is no news */
+	if (!is_ending(arg))
+		log_at(LOG_ERROR, "%s", text);
 	vm_end(arg, end == MACHINE_END_CRASH ? VM_GUEST_PANIC : VM_GUEST_SHUTDOWN, 1);
 }
 
@@ -250,6 +280,8 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 	};
 	int rc = exit_port_create(&vm->host, on_guest_exit, vm, &vm->exit_port);
 	if (rc == 0)
+		rc = power_create(&vm->host, on_power, vm, &vm->power);
+	if (rc == 0)
 		rc = add_serial(vm);
 	if (rc == 0)
 		rc = add_balloon(vm);
@@ -260,12 +292,25 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
 }
 
-/* Loads the kernel and tells it where the devices are. */
-static int load(struct vm *vm, const struct elf *kernel, struct mb_error *err)
+static int write_acpi(struct vm *vm, uint64_t *rsdp, struct mb_error *err)
+{
+	struct acpi_virtio virtio[PLATFORM_VIRTIO_COUNT];
+	struct acpi_config config = {
+	    .cpus = vm->config.cpus, .virtio = virtio, .virtio_count = vm->devices.count};
+	for (unsigned i = 0; i < vm->devices.count; i++) {
+		const struct vm_device *d = &vm->devices.list[i];
+		virtio[i] = (struct acpi_virtio){(uint32_t)d->base, d->size, d->gsi};
+	}
+	return acpi_write(machine_mem(vm->machine), &config, rsdp, err);
+}
+
+/* Loads the kernel and tells it where the devices are: in ACPI, and on the command line for those without. */
+static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 {
 	const char *append = vm->config.append != NULL ? vm->config.append : "";
 	char cpus[32] = "", places[VM_DEVICES_CMDLINE];
 	size_t size = strlen(append) + sizeof(places) + CMDLINE_EXTRA;
+	uint64_t rsdp;
 	char *cmdline = malloc(size);
 	if (cmdline == NULL)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -273,12 +318,14 @@ static int load(struct vm *vm, const struct elf *kernel, struct mb_error *err)
 		snprintf(cpus, sizeof(cpus), " cpus=%u", vm->config.cpus);
 	vm_devices_cmdline(&vm->devices, places, sizeof(places));
 	snprintf(cmdline, size, "%s%s%s", append, append[0] ? places : places + 1, cpus);
-	int rc = machine_load(vm->machine, kernel, cmdline, err);
+	int rc = write_acpi(vm, &rsdp, err);
+	if (rc == 0)
+		rc = machine_load(vm->machine, boot, cmdline, rsdp, err);
 	free(cmdline);
 	return rc;
 }
 
-static int make(struct vm *vm, const struct elf *kernel, struct mb_error *err)
+static int make(struct vm *vm, const struct boot *boot, struct mb_error *err)
 {
 	struct machine_config machine = {.cpus = vm->config.cpus, .on_end = on_machine_end, .arg = vm};
 	int rc = machine_create(&machine, &vm->machine, err);
@@ -296,7 +343,7 @@ static int make(struct vm *vm, const struct elf *kernel, struct mb_error *err)
 		log_at(LOG_INFO, "the serial port is at %s", vm->console.pty);
 	if (rc == 0)
 		rc = add_devices(vm, err);
-	return rc == 0 ? load(vm, kernel, err) : rc;
+	return rc == 0 ? load(vm, boot, err) : rc;
 }
 
 /* The reverse of make(), from wherever it came to. */
@@ -310,6 +357,7 @@ static void unmake(struct vm *vm)
 	rng_destroy(vm->rng);
 	serial_destroy(vm->serial);
 	exit_port_destroy(vm->exit_port);
+	power_destroy(vm->power);
 	console_close(&vm->console);
 	if (vm->qmp != NULL)
 		qmp_destroy(vm->qmp);
@@ -324,21 +372,21 @@ static void unmake(struct vm *vm)
 
 int vm_create(struct loop *loop, const struct vm_config *config, struct vm **out, struct mb_error *err)
 {
-	struct elf *kernel;
-	int rc = elf_open(config->kernel, &kernel, err);
+	struct boot *boot;
+	int rc = boot_open(config->kernel, config->initrd, &boot, err);
 	if (rc != 0)
 		return rc;
 	struct vm *vm = calloc(1, sizeof(*vm));
 	if (vm == NULL) {
-		elf_close(kernel);
+		boot_close(boot);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	vm->config = *config;
 	vm->loop = loop;
 	vm->console = (struct console){.in = -1, .out = -1, .keep = -1};
 	pthread_mutex_init(&vm->lock, NULL);
-	rc = make(vm, kernel, err);
-	elf_close(kernel);
+	rc = make(vm, boot, err);
+	boot_close(boot);
 	if (rc != 0) {
 		unmake(vm);
 		return rc;
@@ -355,6 +403,14 @@ void vm_destroy(struct vm *vm)
 	if (vm->ending)
 		commands_shutdown_event(vm->qmp, vm->reason);
 	unmake(vm);
+}
+
+bool vm_press_power(struct vm *vm)
+{
+	if (!machine_line_enabled(vm->machine, PLATFORM_POWER_GSI))
+		return false;
+	power_press(vm->power);
+	return true;
 }
 
 /* ---- run and pause ---------------------------------------------------------------------------------- */

@@ -23,6 +23,7 @@ struct vm_config {
 	const char *backing_path; /* MB_BACKING_FILE: its file */
 	uint64_t budget;          /* private pool: bytes; 0: as much as memory needs */
 	const char *kernel;
+	const char *initrd;   /* initial RAM disk; may be NULL */
 	const char *append;   /* command line; may be NULL */
 	const char *qmp_path; /* NULL: no control socket */
 	enum console_kind serial;
@@ -58,10 +59,23 @@ int vm_stop(struct vm *vm);
 int vm_cont(struct vm *vm);
 
 /* Why the VM ends, in QMP's words (the SHUTDOWN event's reason). */
-enum vm_reason { VM_HOST_QMP_QUIT, VM_HOST_SIGNAL, VM_HOST_UI, VM_GUEST_SHUTDOWN, VM_GUEST_PANIC };
+enum vm_reason {
+	VM_HOST_QMP_QUIT,
+	VM_HOST_SIGNAL,
+	VM_HOST_UI,
+	VM_GUEST_SHUTDOWN,
+	VM_GUEST_RESET,
+	VM_GUEST_PANIC,
+};
+
+/* The exit status of a VM that its guest has reset. */
+#define VM_STATUS_RESET 3
+
 /* Ends the VM with this exit status: the loop stops, vm_destroy() does the rest. The first call counts. Any
  * thread. */
 void vm_end(struct vm *vm, enum vm_reason reason, int status);
+/* Presses the power button. False: the guest does not listen to it. */
+bool vm_press_power(struct vm *vm);
 /* The exit status it ended with. */
 int vm_exit_status(const struct vm *vm);
 

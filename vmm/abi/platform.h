@@ -18,6 +18,21 @@
  */
 #define PLATFORM_EXIT_PORT 0xf4
 
+/*
+ * Power, as our ACPI tables describe it (hardware-reduced ACPI 6.5, 4.8.3.7): the sleep control register, the
+ * sleep status register after it, and the reset register; the line that the power button pulls. A write of
+ * 0xfe to the keyboard controller's port resets, too.
+ */
+#define PLATFORM_SLEEP_PORT    0x600
+#define PLATFORM_SLEEP_S5      5 /* the sleep type that is power-off */
+#define PLATFORM_RESET_PORT    0x602
+#define PLATFORM_RESET_VALUE   1
+#define PLATFORM_KEYBOARD_PORT 0x64
+#define PLATFORM_POWER_GSI     13
+
+/* pvpanic, at QEMU's place: a write with bit 0 set says that the guest's kernel has panicked. */
+#define PLATFORM_PANIC_PORT 0x505
+
 /* The 32-bit MMIO hole: no RAM in [HOLE, 4 GiB); what does not fit below goes on at 4 GiB. */
 #define PLATFORM_HOLE_START 0xc0000000
 #define PLATFORM_HOLE_END   0x100000000

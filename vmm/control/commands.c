@@ -88,13 +88,13 @@ static json_t *run_quit(void *arg, const json_t *args, struct qmp_error *err)
 	return json_object();
 }
 
-/* There is no power button that a guest could see: the nearest is to end the VM. */
+/* Presses the power button. A guest that does not know of it (no ACPI) has nothing to say: the VM ends. */
 static json_t *run_powerdown(void *arg, const json_t *args, struct qmp_error *err)
 {
 	struct commands *c = arg;
 
 	qmp_event(c->qmp, "POWERDOWN", NULL);
-	return run_quit(arg, args, err);
+	return vm_press_power(c->vm) ? json_object() : run_quit(arg, args, err);
 }
 
 /* ---- the balloon --------------------------------------------------------------------------------------- */
@@ -258,6 +258,8 @@ static const char *reason_name(enum vm_reason reason)
 		return "host-ui";
 	case VM_GUEST_SHUTDOWN:
 		return "guest-shutdown";
+	case VM_GUEST_RESET:
+		return "guest-reset";
 	case VM_GUEST_PANIC:
 		break;
 	}
@@ -266,7 +268,7 @@ static const char *reason_name(enum vm_reason reason)
 
 void commands_shutdown_event(struct qmp *qmp, enum vm_reason reason)
 {
-	bool guest = reason == VM_GUEST_SHUTDOWN || reason == VM_GUEST_PANIC;
+	bool guest = reason == VM_GUEST_SHUTDOWN || reason == VM_GUEST_RESET || reason == VM_GUEST_PANIC;
 
 	qmp_event(qmp, "SHUTDOWN", json_pack("{s:b,s:s}", "guest", guest, "reason", reason_name(reason)));
 }

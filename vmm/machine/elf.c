@@ -5,15 +5,12 @@
 #include "machine/elf.h"
 
 #include "error.h"
+#include "machine/memmap.h"
 
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define SEGMENTS_MAX             64
 #define NOTE_BYTES               65536 /* no kernel has more; what lies beyond is not looked at */
@@ -27,13 +24,11 @@ struct segment {
 };
 
 struct elf {
-	int fd;
-	uint64_t size;
+	const struct image *image;
 	uint32_t entry;
 	bool has_entry;
 	unsigned count;
 	struct segment segments[SEGMENTS_MAX];
-	const char *path; /* the caller's, lives longer */
 };
 
 /* Program headers of both classes as one. */
@@ -45,26 +40,7 @@ struct header {
 static int bad(const struct elf *elf, struct mb_error *err, const char *why)
 {
 	return error_set(err, -ENOEXEC, "kernel '%s': %s; give an x86 ELF image with a PVH entry point",
-			 elf->path, why);
-}
-
-/* All of [offset, offset + len) of the file, or an error. */
-static int read_all(const struct elf *elf, uint64_t offset, void *to, uint64_t len, struct mb_error *err)
-{
-	if (offset > elf->size || len > elf->size - offset)
-		return bad(elf, err, "it is truncated, or its headers point behind its end");
-	for (uint64_t done = 0; done < len;) {
-		ssize_t n = pread(elf->fd, (char *)to + done, len - done, (off_t)(offset + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			int code = n < 0 ? -errno : -EIO;
-			return error_set(err, code, "kernel '%s': cannot read it: %s", elf->path,
-					 strerror(-code));
-		}
-		done += (uint64_t)n;
-	}
-	return 0;
+			 elf->image->path, why);
 }
 
 /* The entry point, if these notes have it. Notes are padded to 4 bytes (gABI, "Note Section"). */
@@ -93,8 +69,8 @@ static int take_notes(struct elf *elf, const struct header *h, struct mb_error *
 	uint64_t size = h->in_file < NOTE_BYTES ? h->in_file : NOTE_BYTES;
 	unsigned char *notes = malloc(size + 1);
 	if (notes == NULL)
-		return error_set(err, -ENOMEM, "kernel '%s': out of memory", elf->path);
-	int rc = read_all(elf, h->offset, notes, size, err);
+		return error_set(err, -ENOMEM, "kernel '%s': out of memory", elf->image->path);
+	int rc = image_read(elf->image, h->offset, notes, size, err);
 	if (rc == 0)
 		scan_notes(elf, notes, size);
 	free(notes);
@@ -109,7 +85,7 @@ static int take_header(struct elf *elf, const struct header *h, struct mb_error 
 		return 0;
 	if (h->in_file > h->in_memory)
 		return bad(elf, err, "a segment is larger in the file than in memory");
-	if (h->offset > elf->size || h->in_file > elf->size - h->offset)
+	if (h->offset > elf->image->size || h->in_file > elf->image->size - h->offset)
 		return bad(elf, err, "it is truncated, or its headers point behind its end");
 	if (elf->count == SEGMENTS_MAX)
 		return bad(elf, err, "it has more than 64 segments");
@@ -129,7 +105,7 @@ static int take_headers(struct elf *elf, bool wide, uint64_t offset, unsigned co
 		uint64_t at;
 		if (__builtin_add_overflow(offset, i * size, &at))
 			return bad(elf, err, "its headers point behind its end");
-		int rc = read_all(elf, at, &raw, size, err);
+		int rc = image_read(elf->image, at, &raw, size, err);
 		if (rc != 0)
 			return rc;
 		if (wide)
@@ -152,9 +128,9 @@ static int read_headers(struct elf *elf, struct mb_error *err)
 		Elf32_Ehdr narrow;
 		Elf64_Ehdr wide;
 	} raw;
-	if (elf->size < sizeof(raw))
+	if (elf->image->size < sizeof(raw))
 		return bad(elf, err, "it is too short to be one");
-	int rc = read_all(elf, 0, &raw, sizeof(raw), err);
+	int rc = image_read(elf->image, 0, &raw, sizeof(raw), err);
 	if (rc != 0)
 		return rc;
 	if (memcmp(raw.ident, ELFMAG, SELFMAG) != 0)
@@ -179,23 +155,13 @@ static int read_headers(struct elf *elf, struct mb_error *err)
 	return 0;
 }
 
-int elf_open(const char *path, struct elf **out, struct mb_error *err)
+int elf_open(const struct image *image, struct elf **out, struct mb_error *err)
 {
-	struct stat st;
 	struct elf *elf = calloc(1, sizeof(*elf));
 	if (elf == NULL)
-		return error_set(err, -ENOMEM, "kernel '%s': out of memory", path);
-	elf->path = path;
-	elf->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
-	int rc = 0;
-	if (elf->fd < 0 || fstat(elf->fd, &st) != 0)
-		rc = error_set(err, -errno, "kernel '%s': %s", path, strerror(errno));
-	else if (!S_ISREG(st.st_mode))
-		rc = error_set(err, -ENOEXEC, "kernel '%s': not a regular file", path);
-	if (rc == 0) {
-		elf->size = (uint64_t)st.st_size;
-		rc = read_headers(elf, err);
-	}
+		return error_set(err, -ENOMEM, "kernel '%s': out of memory", image->path);
+	elf->image = image;
+	int rc = read_headers(elf, err);
 	if (rc != 0) {
 		elf_close(elf);
 		return rc;
@@ -206,10 +172,6 @@ int elf_open(const char *path, struct elf **out, struct mb_error *err)
 
 void elf_close(struct elf *elf)
 {
-	if (elf == NULL)
-		return;
-	if (elf->fd >= 0)
-		close(elf->fd);
 	free(elf);
 }
 
@@ -218,9 +180,24 @@ uint32_t elf_entry(const struct elf *elf)
 	return elf->entry;
 }
 
-int elf_load(const struct elf *elf, const struct guestmem *mem, uint64_t keep, uint64_t keep_end,
-	     struct mb_error *err)
+/* Makes *used reach over the segment, too. */
+static void extend(struct mb_region *used, const struct segment *s)
 {
+	uint64_t end = s->gpa + s->in_memory;
+	if (used->size == 0) {
+		*used = (struct mb_region){s->gpa, s->in_memory};
+		return;
+	}
+	if (used->gpa + used->size > end)
+		end = used->gpa + used->size;
+	if (s->gpa < used->gpa)
+		used->gpa = s->gpa;
+	used->size = end - used->gpa;
+}
+
+int elf_load(const struct elf *elf, const struct guestmem *mem, struct mb_region *used, struct mb_error *err)
+{
+	*used = (struct mb_region){0};
 	for (unsigned i = 0; i < elf->count; i++) {
 		const struct segment *s = &elf->segments[i];
 		void *hva = guestmem_hva(mem, s->gpa, s->in_memory);
@@ -229,17 +206,17 @@ int elf_load(const struct elf *elf, const struct guestmem *mem, uint64_t keep, u
 			    err, -ENOEXEC,
 			    "kernel '%s': its segment of %llu bytes at %#llx does not fit into the "
 			    "guest's memory; give the guest more with --memory",
-			    elf->path, (unsigned long long)s->in_memory, (unsigned long long)s->gpa);
-		if (s->gpa < keep_end && keep < s->gpa + s->in_memory)
+			    elf->image->path, (unsigned long long)s->in_memory, (unsigned long long)s->gpa);
+		if (memmap_is_told(s->gpa, s->in_memory))
 			return error_set(err, -ENOEXEC,
-					 "kernel '%s': its segment at %#llx lies on [%#llx, %#llx), where the "
-					 "start information goes; link it elsewhere",
-					 elf->path, (unsigned long long)s->gpa, (unsigned long long)keep,
-					 (unsigned long long)keep_end);
+					 "kernel '%s': its segment at %#llx lies where the start information "
+					 "or the ACPI tables go; link it elsewhere",
+					 elf->image->path, (unsigned long long)s->gpa);
 		/* what of the segment is not in the file is zero: the memory is fresh */
-		int rc = read_all(elf, s->offset, hva, s->in_file, err);
+		int rc = image_read(elf->image, s->offset, hva, s->in_file, err);
 		if (rc != 0)
 			return rc;
+		extend(used, s);
 	}
 	return 0;
 }

@@ -8,22 +8,23 @@
 #define VMM_MACHINE_ELF_H
 
 #include "machine/guestmem.h"
+#include "machine/image.h"
 
 /* An opened image whose headers have been read and checked; nothing loaded yet. */
 struct elf;
 
-/* -ENOENT..., -ENOEXEC: no such image; err names the file, the cause and the remedy. */
-MB_MUST_CHECK int elf_open(const char *path, struct elf **out, struct mb_error *err);
+/* The image must outlive it. -ENOEXEC: no such image; err names the file, the cause and the remedy. */
+MB_MUST_CHECK int elf_open(const struct image *image, struct elf **out, struct mb_error *err);
 void elf_close(struct elf *elf);
 
 /* The 32-bit physical address where the guest begins (ELF note XEN_ELFNOTE_PHYS32_ENTRY). */
 uint32_t elf_entry(const struct elf *elf);
 
 /*
- * Reads all segments into guest memory, which must be fresh (zero). None may touch [keep, keep_end), where
- * the VMM puts what it tells the guest.
+ * Reads all segments into guest memory, which must be fresh (zero). None may lie where the VMM puts what it
+ * tells the guest (memmap.h). used: the stretch from the first of them to the last.
  */
-MB_MUST_CHECK int elf_load(const struct elf *elf, const struct guestmem *mem, uint64_t keep, uint64_t keep_end,
+MB_MUST_CHECK int elf_load(const struct elf *elf, const struct guestmem *mem, struct mb_region *used,
 			   struct mb_error *err);
 
 #endif

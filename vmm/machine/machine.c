@@ -255,14 +255,18 @@ unsigned machine_slots_left(const struct machine *m)
 	return m->slots.limit - m->slots.count;
 }
 
-int machine_load(struct machine *m, const struct elf *kernel, const char *cmdline, struct mb_error *err)
+int machine_load(struct machine *m, const struct boot *boot, const char *cmdline, uint64_t rsdp,
+		 struct mb_error *err)
 {
-	int rc = elf_load(kernel, &m->mem, PVH_INFO_GPA, PVH_INFO_END, err);
-	if (rc == 0)
-		rc = pvh_write(&m->mem, m->regions, m->region_count, cmdline, err);
-	if (rc == 0)
-		rc = vcpu_set_pvh(&m->vcpus[0], elf_entry(kernel), PVH_INFO_GPA, err);
-	return rc;
+	struct boot_facts facts = {
+	    .regions = m->regions,
+	    .region_count = m->region_count,
+	    .cmdline = cmdline,
+	    .rsdp = rsdp,
+	};
+	struct boot_entry entry;
+	int rc = boot_load(boot, &m->mem, &facts, &entry, err);
+	return rc == 0 ? vcpu_set_entry(&m->vcpus[0], &entry, err) : rc;
 }
 
 /* ---- interrupts and notifications ------------------------------------------------------------------- */
@@ -291,6 +295,14 @@ int machine_irqfd(struct machine *m, unsigned gsi, int *fd)
 		return rc;
 	struct kvm_irqfd irqfd = {.fd = (uint32_t)*fd, .gsi = gsi};
 	return give_eventfd(m, KVM_IRQFD, &irqfd, fd);
+}
+
+bool machine_line_enabled(const struct machine *m, unsigned gsi)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+	if (gsi >= KVM_IOAPIC_NUM_PINS || ioctl(m->vm, KVM_GET_IRQCHIP, &chip) != 0)
+		return false;
+	return !chip.chip.ioapic.redirtbl[gsi].fields.mask;
 }
 
 int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, uint32_t value, int *fd)

@@ -11,15 +11,15 @@
 
 #include "machine/bus.h"
 #include "machine/guestmem.h"
-#include <stdbool.h>
 #include <memback/pool.h>
+#include <stdbool.h>
 
 struct machine;
 
 /* Why a vCPU ended the VM. */
 enum machine_end {
 	MACHINE_END_SHUTDOWN, /* triple fault */
-	MACHINE_END_CRASH,    /* KVM_EXIT_INTERNAL_ERROR, EFAULT, entry failure...: text names rip, bytes, CPL */
+	MACHINE_END_CRASH, /* KVM_EXIT_INTERNAL_ERROR, EFAULT, entry failure...: text names rip, bytes, CPL */
 };
 
 struct machine_config {
@@ -39,9 +39,10 @@ MB_MUST_CHECK int machine_check_memory(struct machine *m, uint64_t bytes, struct
 /* Gives KVM a slot for each region; the space must outlive the machine. */
 MB_MUST_CHECK int machine_set_memory(struct machine *m, struct mb_space *space, const struct mb_region *regions,
 				     unsigned count, struct mb_error *err);
-struct elf;
-/* Loads an ELF image with a PVH note, the command line and the start info, and points vCPU 0 at it. */
-MB_MUST_CHECK int machine_load(struct machine *m, const struct elf *kernel, const char *cmdline,
+struct boot;
+/* Loads the kernel and what it is told, and points vCPU 0 at it. rsdp: of acpi_write(), or 0. The other vCPUs
+ * wait for INIT and SIPI. */
+MB_MUST_CHECK int machine_load(struct machine *m, const struct boot *boot, const char *cmdline, uint64_t rsdp,
 			       struct mb_error *err);
 MB_MUST_CHECK int machine_start(struct machine *m, struct mb_error *err);
 /* Returns when no vCPU is in the guest any more. Both are idempotent. */
@@ -65,6 +66,8 @@ struct bus *machine_bus(struct machine *m);
 const struct guestmem *machine_mem(struct machine *m);
 /* A new eventfd: writing it pulls the line (edge). The caller closes it. */
 MB_MUST_CHECK int machine_irqfd(struct machine *m, unsigned gsi, int *fd);
+/* Whether the guest has unmasked this line of its I/O APIC. */
+bool machine_line_enabled(const struct machine *m, unsigned gsi);
 /* A new eventfd that is signalled, without an exit to us, when the guest writes value (len bytes) at gpa. */
 MB_MUST_CHECK int machine_ioeventfd(struct machine *m, uint64_t gpa, unsigned len, uint32_t value, int *fd);
 

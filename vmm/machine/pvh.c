@@ -5,16 +5,8 @@
 #include "error.h"
 
 #include <errno.h>
-#include <string.h>
 
-#define START_MAGIC   0x336ec578u
-#define E820_RAM      1
-#define E820_RESERVED 2
-#define MAP_MAX       34
-
-/* The legacy hole that every x86 kernel leaves alone: no RAM is announced in it. */
-#define LEGACY_HOLE     UINT64_C(0x9f000)
-#define LEGACY_HOLE_END UINT64_C(0x100000)
+#define START_MAGIC 0x336ec578u
 
 struct start_info {
 	uint32_t magic;
@@ -30,6 +22,14 @@ struct start_info {
 };
 _Static_assert(sizeof(struct start_info) == 56, "as the ABI has it");
 
+struct module {
+	uint64_t paddr;
+	uint64_t size;
+	uint64_t cmdline_paddr;
+	uint64_t reserved;
+};
+_Static_assert(sizeof(struct module) == 32, "as the ABI has it");
+
 struct map_entry {
 	uint64_t addr;
 	uint64_t size;
@@ -37,44 +37,35 @@ struct map_entry {
 	uint32_t reserved;
 };
 _Static_assert(sizeof(struct map_entry) == 24, "as the ABI has it");
-_Static_assert(PVH_INFO_GPA + sizeof(struct start_info) + MAP_MAX * sizeof(struct map_entry) <= PVH_CMDLINE_GPA,
+
+/* All that the ABI has us write but the command line, in one piece. */
+struct page {
+	struct start_info info;
+	struct module initrd;
+	struct map_entry map[MEMMAP_MAX];
+};
+_Static_assert(PVH_INFO_GPA + sizeof(struct page) <= MEMMAP_CMDLINE_GPA,
 	       "start info, map and command line do not overlap");
 
-static unsigned make_map(struct map_entry *map, const struct mb_region *regions, unsigned count)
+int pvh_write(const struct guestmem *mem, const struct boot_facts *facts, struct mb_error *err)
 {
-	unsigned n = 0;
-	for (unsigned i = 0; i < count && n + 3 <= MAP_MAX; i++) {
-		uint64_t start = regions[i].gpa, end = start + regions[i].size;
-		if (start == 0 && end > LEGACY_HOLE_END) {
-			map[n++] = (struct map_entry){0, LEGACY_HOLE, E820_RAM, 0};
-			map[n++] =
-			    (struct map_entry){LEGACY_HOLE, LEGACY_HOLE_END - LEGACY_HOLE, E820_RESERVED, 0};
-			start = LEGACY_HOLE_END;
-		}
-		map[n++] = (struct map_entry){start, end - start, E820_RAM, 0};
-	}
-	return n;
-}
-
-int pvh_write(const struct guestmem *mem, const struct mb_region *regions, unsigned count, const char *cmdline,
-	      struct mb_error *err)
-{
-	struct map_entry map[MAP_MAX];
-	unsigned entries = make_map(map, regions, count);
-	size_t length = strlen(cmdline) + 1;
-	if (length > PVH_CMDLINE_MAX)
-		return error_set(err, -E2BIG, "--append: the command line has %zu bytes; at most %d fit",
-				 length, PVH_CMDLINE_MAX);
-	struct start_info info = {
-	    .magic = START_MAGIC,
-	    .version = 1,
-	    .cmdline_paddr = PVH_CMDLINE_GPA,
-	    .memmap_paddr = PVH_INFO_GPA + sizeof(info),
-	    .memmap_entries = entries,
+	struct memmap_entry map[MEMMAP_MAX];
+	struct page page = {
+	    .info = {.magic = START_MAGIC,
+		     .version = 1,
+		     .cmdline_paddr = MEMMAP_CMDLINE_GPA,
+		     .rsdp_paddr = facts->rsdp,
+		     .memmap_paddr = PVH_INFO_GPA + offsetof(struct page, map)},
+	    .initrd = {.paddr = facts->initrd.gpa, .size = facts->initrd.size},
 	};
-	if (guestmem_write(mem, PVH_INFO_GPA, &info, sizeof(info)) != 0 ||
-	    guestmem_write(mem, info.memmap_paddr, map, entries * sizeof(map[0])) != 0 ||
-	    guestmem_write(mem, PVH_CMDLINE_GPA, cmdline, length) != 0)
+	page.info.memmap_entries = memmap_make(facts->regions, facts->region_count, map);
+	for (unsigned i = 0; i < page.info.memmap_entries; i++)
+		page.map[i] = (struct map_entry){map[i].addr, map[i].size, map[i].type, 0};
+	if (facts->initrd.size > 0) {
+		page.info.nr_modules = 1;
+		page.info.modlist_paddr = PVH_INFO_GPA + offsetof(struct page, initrd);
+	}
+	if (guestmem_write(mem, PVH_INFO_GPA, &page, sizeof(page)) != 0)
 		return error_set(err, -EFAULT, "the guest's memory is too small for its start information");
 	return 0;
 }

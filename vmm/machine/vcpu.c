@@ -3,6 +3,7 @@
 #include "machine/vcpu.h"
 
 #include "error.h"
+#include "machine/memmap.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -122,8 +123,8 @@ static void on_internal_error(struct vcpu *v)
 		bool ring0 = ioctl(v->fd, KVM_GET_SREGS, &sregs) == 0 && sregs.ss.dpl == 0;
 		crash(v, MACHINE_END_CRASH, "KVM cannot emulate an instruction of the guest",
 		      ring0 && host_emulates_ring0()
-			  ? "this host's KVM emulates guest ring 0 and lacks this instruction: "
-			    "run the guest where KVM is backed by hardware"
+			  ? "this host's KVM emulates guest ring 0 and lacks this instruction; Linux needs a "
+			    "KVM that is backed by hardware (VMX or SVM)"
 			  : "");
 		return;
 	}
@@ -299,23 +300,53 @@ void vcpu_destroy(struct vcpu *v)
 	*v = (struct vcpu){.fd = -1};
 }
 
-int vcpu_set_pvh(struct vcpu *v, uint32_t entry, uint32_t info, struct mb_error *err)
+/* Flat segments as the boot protocols want them, with base 0 and no limit; no table is read for them. */
+static void set_segments(struct kvm_sregs *sregs, bool wide)
 {
-	const struct kvm_segment code = {
-	    .limit = 0xffffffff, .selector = 0x8, .type = 11, .present = 1, .s = 1, .db = 1, .g = 1};
-	const struct kvm_segment data = {
-	    .limit = 0xffffffff, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
-	const struct kvm_segment task = {.limit = 0x67, .selector = 0x18, .type = 11, .present = 1};
-	const struct kvm_regs regs = {.rip = entry, .rbx = info, .rflags = 2};
+	const struct kvm_segment code = {.limit = 0xffffffff,
+					 .selector = wide ? 0x10 : 0x8,
+					 .type = 11,
+					 .present = 1,
+					 .s = 1,
+					 .db = !wide,
+					 .l = wide,
+					 .g = 1};
+	const struct kvm_segment data = {.limit = 0xffffffff,
+					 .selector = wide ? 0x18 : 0x10,
+					 .type = 3,
+					 .present = 1,
+					 .s = 1,
+					 .db = 1,
+					 .g = 1};
+	const struct kvm_segment task = {
+	    .limit = 0x67, .selector = wide ? 0x20 : 0x18, .type = 11, .present = 1};
+	sregs->cs = code;
+	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
+	sregs->tr = task;
+}
+
+int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct mb_error *err)
+{
+	enum { CR0_PE_ET = 0x11, CR4_PAE = 1 << 5, EFER_LME_LMA = 1 << 8 | 1 << 10 };
+	struct kvm_regs regs = {.rip = entry->rip, .rflags = 2};
 	struct kvm_sregs sregs;
 	if (ioctl(v->fd, KVM_GET_SREGS, &sregs) != 0)
 		return error_set(err, -errno, "cannot read the state of vCPU %u: %s", v->id, strerror(errno));
-	sregs.cs = code;
-	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
-	sregs.tr = task;
-	sregs.cr0 = 0x11; /* PE, ET */
+	set_segments(&sregs, entry->wide);
+	sregs.cr0 = CR0_PE_ET;
 	sregs.cr4 = 0;
 	sregs.efer = 0;
+	if (entry->wide) {
+		sregs.cr0 |= UINT64_C(1) << 31; /* PG */
+		sregs.cr3 = MEMMAP_PAGE_TABLES;
+		sregs.cr4 = CR4_PAE;
+		sregs.efer = EFER_LME_LMA;
+		sregs.gdt.base = MEMMAP_GDT;
+		sregs.gdt.limit = MEMMAP_GDT_LIMIT;
+		regs.rsi = entry->info;
+	} else {
+		regs.rbx = entry->info;
+	}
 	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) != 0 || ioctl(v->fd, KVM_SET_REGS, &regs) != 0)
 		return error_set(err, -errno, "cannot set the state of vCPU %u: %s", v->id, strerror(errno));
 	return 0;

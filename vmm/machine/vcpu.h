@@ -9,6 +9,7 @@
 #ifndef VMM_MACHINE_VCPU_H
 #define VMM_MACHINE_VCPU_H
 
+#include "machine/boot.h"
 #include "machine/machine.h"
 
 #include <linux/kvm.h>
@@ -37,8 +38,8 @@ struct vcpu_control {
 MB_MUST_CHECK int vcpu_create(struct machine *m, int kvm, int vm, unsigned id, struct vcpu *out,
 			      struct mb_error *err);
 void vcpu_destroy(struct vcpu *v);
-/* Points the vCPU at a PVH entry: 32-bit protected mode, flat segments, no paging, ebx = info. */
-MB_MUST_CHECK int vcpu_set_pvh(struct vcpu *v, uint32_t entry, uint32_t info, struct mb_error *err);
+/* Points the vCPU at the guest's entry: 32-bit protected mode without paging, or 64-bit mode. */
+MB_MUST_CHECK int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct mb_error *err);
 MB_MUST_CHECK int vcpu_start(struct vcpu *v, struct mb_error *err);
 /* Makes it look at the machine's wish, wherever it is. Call with the lock held, after the wish changed. */
 void vcpu_kick(struct vcpu *v);

@@ -114,6 +114,12 @@ int vm_cont(struct vm *vm)
 	return 0;
 }
 
+bool vm_press_power(struct vm *vm)
+{
+	(void)vm;
+	return false; /* no guest listens */
+}
+
 void vm_end(struct vm *vm, enum vm_reason reason, int status)
 {
 	(void)status;

@@ -25,7 +25,7 @@
 #define ENTRY      0x100020
 #define IMAGE_SIZE 512
 
-struct image {
+struct elf_file {
 	Elf64_Ehdr header;
 	Elf64_Phdr load;
 	Elf64_Phdr note;
@@ -36,7 +36,7 @@ struct image {
 	} pvh;
 	unsigned char code[64];
 };
-_Static_assert(sizeof(struct image) <= IMAGE_SIZE, "it fits");
+_Static_assert(sizeof(struct elf_file) <= IMAGE_SIZE, "it fits");
 
 struct fixture {
 	struct mb_pool *pool;
@@ -45,23 +45,23 @@ struct fixture {
 	char path[64];
 };
 
-static struct image good_image(void)
+static struct elf_file good_image(void)
 {
-	struct image i = {0};
+	struct elf_file i = {0};
 	memcpy(i.header.e_ident, ELFMAG, SELFMAG);
 	i.header.e_ident[EI_CLASS] = ELFCLASS64;
 	i.header.e_ident[EI_DATA] = ELFDATA2LSB;
 	i.header.e_machine = EM_X86_64;
-	i.header.e_phoff = offsetof(struct image, load);
+	i.header.e_phoff = offsetof(struct elf_file, load);
 	i.header.e_phentsize = sizeof(Elf64_Phdr);
 	i.header.e_phnum = 2;
 	i.load = (Elf64_Phdr){.p_type = PT_LOAD,
-			      .p_offset = offsetof(struct image, code),
+			      .p_offset = offsetof(struct elf_file, code),
 			      .p_paddr = LOAD_GPA,
 			      .p_filesz = sizeof(i.code),
 			      .p_memsz = 8192};
 	i.note = (Elf64_Phdr){.p_type = PT_NOTE,
-			      .p_offset = offsetof(struct image, pvh),
+			      .p_offset = offsetof(struct elf_file, pvh),
 			      .p_filesz = sizeof(i.pvh),
 			      .p_memsz = sizeof(i.pvh)};
 	i.pvh.header = (Elf64_Nhdr){.n_namesz = 4, .n_descsz = 4, .n_type = 18};
@@ -84,31 +84,42 @@ static int try_image(struct fixture *f, const void *bytes, size_t size)
 {
 	struct mb_error err = {0};
 	struct elf *elf = NULL;
+	struct image file;
+	struct mb_region used;
 	write_image(f, bytes, size);
-	int rc = elf_open(f->path, &elf, &err);
+	int rc = image_open(&file, "kernel", f->path, &err);
 	if (rc == 0)
-		rc = elf_load(elf, &f->mem, PVH_INFO_GPA, PVH_INFO_END, &err);
+		rc = elf_open(&file, &elf, &err);
+	if (rc == 0)
+		rc = elf_load(elf, &f->mem, &used, &err);
 	if (rc != 0) {
 		assert_int_equal(err.code, rc);
 		assert_non_null(strstr(err.text, f->path));
 		assert_null(strchr(err.text, '\n'));
 	}
 	elf_close(elf);
+	image_close(&file);
 	return rc;
 }
 
 static void test_loads(void **state)
 {
 	struct fixture *f = *state;
-	struct image i = good_image();
+	struct elf_file i = good_image();
+	struct mb_region used;
+	struct image file;
 	struct mb_error err;
 	struct elf *elf;
 	unsigned char got[65];
 	write_image(f, &i, sizeof(i));
-	assert_int_equal(elf_open(f->path, &elf, &err), 0);
+	assert_int_equal(image_open(&file, "kernel", f->path, &err), 0);
+	assert_int_equal(elf_open(&file, &elf, &err), 0);
 	assert_int_equal(elf_entry(elf), ENTRY);
-	assert_int_equal(elf_load(elf, &f->mem, PVH_INFO_GPA, PVH_INFO_END, &err), 0);
+	assert_int_equal(elf_load(elf, &f->mem, &used, &err), 0);
+	assert_int_equal(used.gpa, LOAD_GPA);
+	assert_int_equal(used.size, i.load.p_memsz);
 	elf_close(elf);
+	image_close(&file);
 	assert_int_equal(guestmem_read(&f->mem, LOAD_GPA, got, sizeof(got)), 0);
 	assert_memory_equal(got, i.code, sizeof(i.code));
 	assert_int_equal(got[64], 0);
@@ -118,11 +129,11 @@ static void test_what_is_no_image(void **state)
 {
 	struct fixture *f = *state;
 	struct mb_error err;
-	struct elf *elf;
-	struct image i = good_image();
-	assert_int_equal(elf_open("/nowhere/at/all", &elf, &err), -ENOENT);
-	assert_int_equal(elf_open("/", &elf, &err), -ENOEXEC);
-	assert_int_equal(elf_open("/dev/null", &elf, &err), -ENOEXEC);
+	struct image file;
+	struct elf_file i = good_image();
+	assert_int_equal(image_open(&file, "kernel", "/nowhere/at/all", &err), -ENOENT);
+	assert_int_equal(image_open(&file, "kernel", "/", &err), -ENOEXEC);
+	assert_int_equal(image_open(&file, "kernel", "/dev/null", &err), -ENOEXEC);
 	i.header.e_machine = EM_AARCH64;
 	assert_int_equal(try_image(f, &i, sizeof(i)), -ENOEXEC);
 	i = good_image();
@@ -136,6 +147,9 @@ static void test_what_is_no_image(void **state)
 	assert_int_equal(try_image(f, &i, sizeof(i)), -ENOEXEC);
 	i = good_image();
 	i.load.p_paddr = PVH_INFO_GPA - 4096; /* its zeros reach into the start information */
+	assert_int_equal(try_image(f, &i, sizeof(i)), -ENOEXEC);
+	i = good_image();
+	i.load.p_paddr = MEMMAP_ACPI + 8192;
 	assert_int_equal(try_image(f, &i, sizeof(i)), -ENOEXEC);
 	i = good_image();
 	i.load.p_filesz = i.load.p_memsz + 1;
@@ -152,8 +166,8 @@ static void test_what_is_no_image(void **state)
 static void test_truncated_anywhere(void **state)
 {
 	struct fixture *f = *state;
-	struct image i = good_image();
-	for (size_t size = 0; size < offsetof(struct image, code) + sizeof(i.code); size++)
+	struct elf_file i = good_image();
+	for (size_t size = 0; size < offsetof(struct elf_file, code) + sizeof(i.code); size++)
 		assert_int_equal(try_image(f, &i, size), -ENOEXEC);
 	assert_int_equal(try_image(f, &i, sizeof(i)), 0);
 }
@@ -164,9 +178,9 @@ static void test_random_damage(void **state)
 	unsigned refused = 0;
 	srand(7);
 	for (unsigned round = 0; round < 2000; round++) {
-		struct image i = good_image();
+		struct elf_file i = good_image();
 		for (int flips = rand() % 4 + 1; flips > 0; flips--)
-			((unsigned char *)&i)[(size_t)rand() % offsetof(struct image, code)] =
+			((unsigned char *)&i)[(size_t)rand() % offsetof(struct elf_file, code)] =
 			    (unsigned char)rand();
 		refused += try_image(f, &i, sizeof(i)) != 0;
 	}
@@ -178,21 +192,26 @@ static void test_start_info(void **state)
 {
 	struct fixture *f = *state;
 	const struct mb_region regions[] = {{0, MEMORY}, {UINT64_C(4) << 30, UINT64_C(2) << 20}};
-	char cmdline[PVH_CMDLINE_MAX + 1], got[16];
-	uint32_t magic, entries;
+	struct boot_facts facts = {.regions = regions,
+				   .region_count = 2,
+				   .rsdp = 0xe0000,
+				   .initrd = {UINT64_C(1) << 20, 5000}};
+	uint32_t magic, entries, modules;
+	uint64_t at, module[2], rsdp;
 	struct mb_error err;
-	assert_int_equal(pvh_write(&f->mem, regions, 2, "quiet x=1", &err), 0);
+	assert_int_equal(pvh_write(&f->mem, &facts, &err), 0);
 	assert_int_equal(guestmem_read(&f->mem, PVH_INFO_GPA, &magic, 4), 0);
 	assert_int_equal(magic, 0x336ec578);
+	assert_int_equal(guestmem_read(&f->mem, PVH_INFO_GPA + 12, &modules, 4), 0);
+	assert_int_equal(modules, 1);
+	assert_int_equal(guestmem_read(&f->mem, PVH_INFO_GPA + 16, &at, 8), 0);
+	assert_int_equal(guestmem_read(&f->mem, at, module, sizeof(module)), 0);
+	assert_int_equal(module[0], facts.initrd.gpa);
+	assert_int_equal(module[1], facts.initrd.size);
+	assert_int_equal(guestmem_read(&f->mem, PVH_INFO_GPA + 32, &rsdp, 8), 0);
+	assert_int_equal(rsdp, facts.rsdp);
 	assert_int_equal(guestmem_read(&f->mem, PVH_INFO_GPA + 48, &entries, 4), 0);
 	assert_int_equal(entries, 4); /* below the legacy hole, it, above it, above 4 GiB */
-	assert_int_equal(guestmem_read(&f->mem, PVH_CMDLINE_GPA, got, sizeof(got)), 0);
-	assert_string_equal(got, "quiet x=1");
-	memset(cmdline, 'x', PVH_CMDLINE_MAX);
-	cmdline[PVH_CMDLINE_MAX] = '\0';
-	assert_int_equal(pvh_write(&f->mem, regions, 2, cmdline, &err), -E2BIG);
-	cmdline[PVH_CMDLINE_MAX - 1] = '\0';
-	assert_int_equal(pvh_write(&f->mem, regions, 2, cmdline, &err), 0);
 }
 
 static int setup(void **state)

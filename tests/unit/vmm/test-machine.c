@@ -3,7 +3,7 @@
  * test-machine.c - the machine on KVM, with guests of a few bytes: how they start, what reaches the bus, how
  * they end, and that pausing loses and doubles nothing. Skips where there is no /dev/kvm.
  */
-#include "machine/elf.h"
+#include "machine/boot.h"
 #include "machine/machine.h"
 
 #include <elf.h>
@@ -179,11 +179,11 @@ static void write_image(const struct fixture *f, const uint8_t *code, size_t siz
 static void load(struct fixture *f, const uint8_t *code, size_t size)
 {
 	struct mb_error err = {0};
-	struct elf *elf;
+	struct boot *boot;
 	write_image(f, code, size);
-	if (elf_open(f->path, &elf, &err) != 0 || machine_load(f->machine, elf, "quiet", &err) != 0)
+	if (boot_open(f->path, NULL, &boot, &err) != 0 || machine_load(f->machine, boot, "quiet", 0, &err) != 0)
 		fail_msg("%s", err.text);
-	elf_close(elf);
+	boot_close(boot);
 }
 
 static void start(struct fixture *f, const uint8_t *code, size_t size)

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * acpi.h - the ACPI tables of a guest: its processors, where its devices are, how it is switched off.
+ *
+ * Source: ACPI 6.5. The machine is of the hardware-reduced kind: no timer, no fixed registers of old, a sleep
+ * control register for power-off, a reset register, and a generic event device that says that the power
+ * button was pressed. Tables: RSDP, XSDT, FADT, MADT, DSDT.
+ */
+#ifndef VMM_MACHINE_ACPI_H
+#define VMM_MACHINE_ACPI_H
+
+#include "machine/guestmem.h"
+
+/* A virtio-mmio transport. */
+struct acpi_virtio {
+	uint32_t base;
+	uint32_t size;
+	uint32_t gsi;
+};
+
+struct acpi_config {
+	unsigned cpus;
+	const struct acpi_virtio *virtio;
+	unsigned virtio_count; /* at most 99 */
+};
+
+/* Writes them; *rsdp is where they begin. -ENOSPC: more than fits. */
+MB_MUST_CHECK int acpi_write(const struct guestmem *mem, const struct acpi_config *config, uint64_t *rsdp,
+			     struct mb_error *err);
+
+#endif
