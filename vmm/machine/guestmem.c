@@ -2,28 +2,63 @@
 /* guestmem.c - see guestmem.h. */
 #include "machine/guestmem.h"
 
+#include "machine/plugmap.h"
+
 #include <errno.h>
 #include <string.h>
 
+/* Is none of it in the pluggable region, or all of it there and plugged? The map's lock is held, if there is
+ * one. */
+static bool is_plugged(const struct guestmem *mem, uint64_t gpa, uint64_t len)
+{
+	if (mem->plug == NULL || !plugmap_touches(mem->plug, gpa, len))
+		return true;
+	return plugmap_holds(mem->plug, gpa, len) && plugmap_all(mem->plug, gpa, len, true);
+}
+
+/* With the map's lock held. */
+static void *find(const struct guestmem *mem, uint64_t gpa, uint64_t len)
+{
+	void *hva = len == 0 ? NULL : mb_space_hva(mem->space, gpa, len);
+	return hva != NULL && is_plugged(mem, gpa, len) ? hva : NULL;
+}
+
+static void lock(const struct guestmem *mem)
+{
+	if (mem->plug != NULL)
+		plugmap_read_lock(mem->plug);
+}
+
+static void unlock(const struct guestmem *mem)
+{
+	if (mem->plug != NULL)
+		plugmap_unlock(mem->plug);
+}
+
 void *guestmem_hva(const struct guestmem *mem, uint64_t gpa, uint64_t len)
 {
-	return len == 0 ? NULL : mb_space_hva(mem->space, gpa, len);
+	lock(mem);
+	void *hva = find(mem, gpa, len);
+	unlock(mem);
+	return hva;
 }
 
 int guestmem_read(const struct guestmem *mem, uint64_t gpa, void *to, size_t len)
 {
-	const void *hva = guestmem_hva(mem, gpa, len);
-	if (hva == NULL)
-		return -EFAULT;
-	memcpy(to, hva, len);
-	return 0;
+	lock(mem);
+	const void *hva = find(mem, gpa, len);
+	if (hva != NULL)
+		memcpy(to, hva, len);
+	unlock(mem);
+	return hva != NULL ? 0 : -EFAULT;
 }
 
 int guestmem_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t len)
 {
-	void *hva = guestmem_hva(mem, gpa, len);
-	if (hva == NULL)
-		return -EFAULT;
-	memcpy(hva, from, len);
-	return 0;
+	lock(mem);
+	void *hva = find(mem, gpa, len);
+	if (hva != NULL)
+		memcpy(hva, from, len);
+	unlock(mem);
+	return hva != NULL ? 0 : -EFAULT;
 }

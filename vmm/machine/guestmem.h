@@ -4,7 +4,8 @@
  *
  * Every access of the VMM to guest memory names (gpa, len) and passes here: overflow, holes in the guest's
  * address space and the end of a region are checked in one place. What is read is copied once and checked
- * afterwards, since the guest may change it at any time. Thread-safe.
+ * afterwards, since the guest may change it at any time. Thread-safe, but for one thing: blocks are unplugged
+ * on the loop's thread, so that only there an address that guestmem_hva() gave may be used; others copy.
  */
 #ifndef VMM_MACHINE_GUESTMEM_H
 #define VMM_MACHINE_GUESTMEM_H
@@ -13,8 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct plugmap;
+
 struct guestmem {
 	struct mb_space *space; /* not owned */
+	/* What of it comes and goes: only what is plugged is memory. NULL: nothing does. */
+	const struct plugmap *plug;
 };
 
 /* Host address of [gpa, gpa + len), valid while the space lives; NULL unless all of it is guest memory. */

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -248,6 +249,24 @@ int machine_put_slot(struct machine *m, unsigned n, uint64_t gpa, uint64_t size)
 {
 	void *hva = size > 0 ? mb_space_hva(m->mem.space, gpa, size) : NULL;
 	return slots_put(&m->slots, m->slots.count + n, gpa, size, hva);
+}
+
+int machine_open_memory(struct machine *m, uint64_t gpa, uint64_t len, bool open)
+{
+	void *hva = mb_space_hva(m->mem.space, gpa, len);
+	if (hva == NULL)
+		return -ERANGE;
+	return mprotect(hva, len, open ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0 : -errno;
+}
+
+void machine_set_plugmap(struct machine *m, const struct plugmap *map)
+{
+	m->mem.plug = map;
+}
+
+void machine_stop_guest(struct machine *m, const char *text)
+{
+	machine_ended(m, MACHINE_END_CRASH, text);
 }
 
 unsigned machine_slots_left(const struct machine *m)

@@ -59,6 +59,14 @@ bool machine_is_amd(const struct machine *m);
  * counted from 0; size 0 takes it away. Any thread. 0 or a negative errno. After machine_set_memory().
  */
 MB_MUST_CHECK int machine_put_slot(struct machine *m, unsigned n, uint64_t gpa, uint64_t size);
+/* Lets the host's mapping of [gpa, gpa + len) be touched, or not; KVM_RUN fails where a guest touches what is
+ * not. */
+MB_MUST_CHECK int machine_open_memory(struct machine *m, uint64_t gpa, uint64_t len, bool open);
+/* What of the memory comes and goes; NULL: nothing. The map must live until that is said. Before the vCPUs run.
+ */
+void machine_set_plugmap(struct machine *m, const struct plugmap *map);
+/* On a vCPU thread, in a device: the guest did what ends it. It does not go on; on_end() gets the text. */
+void machine_stop_guest(struct machine *m, const char *text);
 /* How many of those there can be. */
 unsigned machine_slots_left(const struct machine *m);
 

@@ -109,7 +109,7 @@ static bool host_emulates_ring0(void)
 
 static void crash(struct vcpu *v, enum machine_end end, const char *what, const char *advice)
 {
-	char where[160], text[400];
+	char where[160], text[480];
 	vcpu_describe(v, where, sizeof(where));
 	snprintf(text, sizeof(text), "%s at %s%s%s", what, where, advice[0] ? "; " : "", advice);
 	machine_ended(v->machine, end, text);
@@ -182,9 +182,12 @@ static void on_fault(struct vcpu *v)
 		memcpy(&fault, &v->run->io, sizeof(fault)); /* all of the union's members begin there */
 		snprintf(where, sizeof(where), " at %#llx", (unsigned long long)fault.gpa);
 	}
+	bool plugs = machine_mem(v->machine)->plug != NULL;
 	snprintf(what, sizeof(what),
 		 "the host has no memory for a page that the guest touched%s (KVM_RUN: EFAULT)", where);
-	crash(v, MACHINE_END_CRASH, what, "see memback-check and the host's free memory");
+	crash(v, MACHINE_END_CRASH, what,
+	      plugs ? "it may be memory that is not plugged; see memback-check and the host's free memory"
+		    : "see memback-check and the host's free memory");
 }
 
 /* One stay in the guest. False: this vCPU ended the VM. */
