@@ -2,10 +2,11 @@
 /*
  * replay.c - runs a libFuzzer target without libFuzzer: on the files named, or on seeded random inputs.
  *
- *   replay FILE...              each file is an input
+ *   replay FILE|FOLDER...       each file, and each file of a folder, is an input
  *   replay --random COUNT SEED  so many inputs; a failing one is told by its number, and can be had again
  *                               with the same seed
  */
+#include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,26 @@ static int run_file(const char *path)
 	return 0;
 }
 
+/* All of a folder, in no order; -1: it is none. */
+static int run_folder(const char *path)
+{
+	DIR *folder = opendir(path);
+	char name[4096];
+	struct dirent *e;
+	int rc = 0;
+
+	if (!folder)
+		return -1;
+	while (!rc && (e = readdir(folder))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
+		rc = run_file(name);
+	}
+	closedir(folder);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	int rc = 0;
@@ -64,10 +85,13 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "--random"))
 		return run_random(strtoul(argv[2], NULL, 0), strtoull(argv[3], NULL, 0));
 	if (argc < 2) {
-		fprintf(stderr, "usage: %s FILE... | --random COUNT SEED\n", argv[0]);
+		fprintf(stderr, "usage: %s FILE|FOLDER... | --random COUNT SEED\n", argv[0]);
 		return 2;
 	}
-	for (int i = 1; i < argc && !rc; i++)
-		rc = run_file(argv[i]);
+	for (int i = 1; i < argc && !rc; i++) {
+		rc = run_folder(argv[i]);
+		if (rc < 0)
+			rc = run_file(argv[i]);
+	}
 	return rc;
 }
