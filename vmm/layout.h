@@ -29,7 +29,7 @@ struct layout {
 
 struct layout_config {
 	uint64_t memory;       /* bytes of RAM: a multiple of 2 MiB, not 0 */
-	uint64_t pluggable;    /* bytes that may be plugged later: a multiple of 1 GiB, or 0 */
+	uint64_t pluggable;    /* bytes that may be plugged later: a multiple of 2 MiB, or 0 */
 	unsigned address_bits; /* of guest physical addresses */
 	bool amd;              /* leave the HyperTransport range out */
 };

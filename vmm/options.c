@@ -21,6 +21,8 @@
 enum option_number {
 	OPT_NAME = 256,
 	OPT_MEMORY,
+	OPT_MAX_MEMORY,
+	OPT_MEMORY_BLOCK,
 	OPT_CPUS,
 	OPT_BACKING,
 	OPT_POOL,
@@ -44,6 +46,8 @@ static const struct option longopts[] = {
     /* clang-format off */
     {"name", required_argument, NULL, OPT_NAME},
     {"memory", required_argument, NULL, OPT_MEMORY},
+    {"max-memory", required_argument, NULL, OPT_MAX_MEMORY},
+    {"memory-block", required_argument, NULL, OPT_MEMORY_BLOCK},
     {"cpus", required_argument, NULL, OPT_CPUS},
     {"backing", required_argument, NULL, OPT_BACKING},
     {"pool", required_argument, NULL, OPT_POOL},
@@ -78,6 +82,8 @@ static const char help[] =
     "                      a raw image or block device as a disk; up to 5 of them\n"
     "  --rng               a source of random numbers\n"
     "  --memory SIZE       its memory: a multiple of 2M (default 256M)\n"
+    "  --max-memory SIZE   what it can have at most: what is above --memory can be plugged while it runs\n"
+    "                      (virtio-mem), in blocks of --memory-block (default 2M)\n"
     "  --cpus N            its processors (default 1)\n"
     "  --name NAME         its name, for messages and in the pool (default vm-PID)\n"
     "  --serial WHERE      its serial port: stdio (default), pty, file:PATH or none;\n"
@@ -87,7 +93,8 @@ static const char help[] =
     "  --backing KIND      where the bytes live: anon (default), memfd, hugetlb=2M, hugetlb=1G, or\n"
     "                      file:PATH (made, and removed at the end)\n"
     "  --pool PATH         take it from this pool file, which other VMs share (membackctl pool create)\n"
-    "  --budget SIZE       the most bytes that the guest may have out (default: all of --memory)\n"
+    "  --budget SIZE       the most bytes that the guest may have out (default: all of --memory, or\n"
+    "                      of --max-memory)\n"
     "  --balloon SIZE      what the guest shall give back at once when it has started (default 0)\n"
     "  --prealloc          make all of it resident before the guest starts, and again what it gets back\n"
     "\n"
@@ -192,6 +199,10 @@ static int take_option(int option, char *value, struct options *o, bool *backing
 		return take_name(value, c, err);
 	case OPT_MEMORY:
 		return take_size("--memory", value, &c->memory, err);
+	case OPT_MAX_MEMORY:
+		return take_size("--max-memory", value, &c->max_memory, err);
+	case OPT_MEMORY_BLOCK:
+		return take_size("--memory-block", value, &c->memory_block, err);
 	case OPT_CPUS:
 		return take_cpus(value, &c->cpus, err);
 	case OPT_BACKING:
@@ -259,6 +270,28 @@ static int check_memory(const struct vm_config *c, struct mb_error *err)
 	return 0;
 }
 
+/* The region is what --max-memory has beyond --memory: whole blocks of a size that a bit can stand for. */
+static int check_pluggable(const struct vm_config *c, struct mb_error *err)
+{
+	char text[SIZE_TEXT], memory[SIZE_TEXT];
+	uint64_t block = c->memory_block;
+	if (block < HUGE_BYTES || block > GIANT_BYTES || (block & (block - 1)) != 0)
+		return error_set(err, -EINVAL, "--memory-block %s: a power of two from 2M to 1G is wanted",
+				 size_format(block, text));
+	if (c->max_memory == 0)
+		return 0;
+	if (c->max_memory < c->memory)
+		return error_set(err, -EINVAL, "--max-memory %s is less than --memory %s",
+				 size_format(c->max_memory, text), size_format(c->memory, memory));
+	if ((c->max_memory - c->memory) % block != 0)
+		return error_set(
+		    err, -EINVAL,
+		    "--max-memory %s: it must be --memory (%s) and a multiple of --memory-block (%s)",
+		    size_format(c->max_memory, text), size_format(c->memory, memory),
+		    size_format(block, (char[SIZE_TEXT]){0}));
+	return 0;
+}
+
 static int check_together(const struct options *o, bool backing_given, struct mb_error *err)
 {
 	const struct vm_config *c = &o->vm;
@@ -266,6 +299,8 @@ static int check_together(const struct options *o, bool backing_given, struct mb
 	if (c->kernel == NULL)
 		return error_set(err, -EINVAL, "no kernel: name an image with --kernel FILE (see --help)");
 	int rc = check_memory(c, err);
+	if (rc == 0)
+		rc = check_pluggable(c, err);
 	if (rc != 0)
 		return rc;
 	if (c->balloon > c->memory - HUGE_BYTES)
@@ -294,7 +329,8 @@ enum options_result options_parse(int argc, char **argv, struct options *out, st
 	bool backing_given = false;
 	int option;
 	*out = (struct options){.level = LOG_INFO};
-	out->vm = (struct vm_config){.memory = UINT64_C(256) << 20, .cpus = 1, .backing = MB_BACKING_ANON};
+	out->vm = (struct vm_config){
+	    .memory = UINT64_C(256) << 20, .memory_block = HUGE_BYTES, .cpus = 1, .backing = MB_BACKING_ANON};
 	snprintf(out->name, sizeof(out->name), "vm-%d", (int)getpid());
 	out->vm.name = out->name;
 	opterr = 0;

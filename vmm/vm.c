@@ -3,6 +3,7 @@
 #include "vm.h"
 
 #include "control/commands.h"
+#include "control/commands_mem.h"
 #include "devices/exit_port.h"
 #include "devices/power.h"
 #include "devices/rng.h"
@@ -15,6 +16,7 @@
 #include "machine/machine.h"
 #include "size.h"
 #include "vm_devices.h"
+#include "vm_mem.h"
 
 #include <errno.h>
 #include <platform.h>
@@ -43,6 +45,7 @@ struct vm {
 	struct balloon *balloon;
 	struct vm_disks disks;
 	struct rng *rng;
+	struct vm_mem mem;
 	struct qmp *qmp;
 	struct device_host host;
 	pthread_mutex_t lock; /* protects the rest */
@@ -80,6 +83,11 @@ struct balloon *vm_balloon(struct vm *vm)
 struct vm_disks *vm_get_disks(struct vm *vm)
 {
 	return &vm->disks;
+}
+
+struct mem *vm_get_mem(struct vm *vm)
+{
+	return vm->mem.device;
 }
 
 enum vm_state vm_get_state(const struct vm *vm)
@@ -172,6 +180,8 @@ static int lay_out(struct vm *vm, struct mb_error *err)
 	    .address_bits = machine_address_bits(vm->machine),
 	    .amd = machine_is_amd(vm->machine),
 	};
+	if (vm->config.max_memory > vm->config.memory)
+		config.pluggable = vm->config.max_memory - vm->config.memory;
 	uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	int rc = layout_make(&config, &vm->layout, err);
 	if (rc == 0)
@@ -190,9 +200,10 @@ static int open_pool(struct vm *vm, struct mb_error *err)
 	if (c->pool_path != NULL)
 		return mb_pool_attach(c->pool_path, &vm->pool, err);
 	uint64_t unit = c->backing == MB_BACKING_HUGETLB_1G ? GIANT_BYTES : HUGE_BYTES;
+	uint64_t all = c->max_memory > c->memory ? c->max_memory : c->memory;
 	struct mb_pool_config config = {
 	    .backing = c->backing,
-	    .size = (c->memory + unit - 1) / unit * unit,
+	    .size = (all + unit - 1) / unit * unit,
 	    .budget = c->budget,
 	    .memory_path = c->backing_path,
 	};
@@ -207,7 +218,8 @@ static int take_memory(struct vm *vm, struct mb_error *err)
 	struct mb_space_config config = {
 	    .name = vm->config.name,
 	    .regions = vm->layout.region,
-	    .region_count = vm->layout.ram,
+	    .region_count = vm->layout.ram + vm->layout.pluggable,
+	    .regions_out = vm->layout.pluggable,
 	    .prealloc = vm->config.prealloc,
 	};
 	int rc = open_pool(vm, err);
@@ -242,7 +254,7 @@ static int add_serial(struct vm *vm)
 static int add_balloon(struct vm *vm)
 {
 	const struct vm_device *place;
-	const struct mb_region *last = &vm->layout.region[vm->layout.ram - 1];
+	const struct mb_region *last = &vm->layout.region[vm->layout.ram + vm->layout.pluggable - 1];
 	struct balloon_config balloon = {
 	    .space = vm->space,
 	    .maximum = vm->config.memory,
@@ -268,6 +280,27 @@ static int add_rng(struct vm *vm)
 	return rng_create(&vm->host, place->index, &vm->rng);
 }
 
+static void on_mem_change(void *arg)
+{
+	struct vm *vm = arg;
+	commands_mem_event(vm->qmp, vm);
+}
+
+static int add_mem(struct vm *vm)
+{
+	struct vm_mem_config mem = {
+	    .host = &vm->host,
+	    .machine = vm->machine,
+	    .space = vm->space,
+	    .region = &vm->layout.region[vm->layout.ram],
+	    .block = vm->config.memory_block,
+	    .devices = &vm->devices,
+	    .on_change = on_mem_change,
+	    .arg = vm,
+	};
+	return vm->layout.pluggable ? vm_mem_create(&vm->mem, &mem) : 0;
+}
+
 static int add_devices(struct vm *vm, struct mb_error *err)
 {
 	vm->host = (struct device_host){
@@ -289,6 +322,8 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 		rc = vm_disks_create(&vm->disks, &vm->host, &vm->devices);
 	if (rc == 0)
 		rc = add_rng(vm);
+	if (rc == 0)
+		rc = add_mem(vm);
 	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
 }
 
@@ -355,6 +390,7 @@ static void unmake(struct vm *vm)
 	vm->balloon = NULL;
 	vm_disks_destroy(&vm->disks);
 	rng_destroy(vm->rng);
+	vm_mem_destroy(&vm->mem);
 	serial_destroy(vm->serial);
 	exit_port_destroy(vm->exit_port);
 	power_destroy(vm->power);

@@ -9,6 +9,7 @@
 #include "console.h"
 #include "control/loop.h"
 #include "devices/balloon.h"
+#include "devices/mem.h"
 #include "vm_disks.h"
 
 #include <memback/pool.h>
@@ -32,7 +33,9 @@ struct vm_config {
 	bool prealloc;
 	struct vm_disk_config disks[VM_DISKS_MAX];
 	unsigned disk_count;
-	bool rng; /* a virtio-rng */
+	bool rng;              /* a virtio-rng */
+	uint64_t max_memory;   /* bytes: what lies above memory can be plugged later; 0: nothing */
+	uint64_t memory_block; /* bytes in which it is plugged; a power of two from 2 MiB to 1 GiB */
 };
 
 enum vm_state { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_SHUTDOWN, VM_CRASHED };
@@ -52,6 +55,8 @@ const struct vm_config *vm_get_config(const struct vm *vm);
 struct mb_pool *vm_pool(struct vm *vm);
 struct mb_space *vm_space(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm);
+/* Its pluggable memory; NULL: it has none. */
+struct mem *vm_get_mem(struct vm *vm);
 struct vm_disks *vm_get_disks(struct vm *vm);
 
 /* Both are idempotent and send STOP or RESUME when something changed; -EINVAL once the VM is ending. */

@@ -4,6 +4,7 @@
  */
 #include "control/commands.h"
 
+#include "control/commands_mem.h"
 #include "control/commands_memory.h"
 #include "control/commands_qom.h"
 
@@ -22,6 +23,7 @@ static const char *const event_names[] = {
     "BALLOON_CHANGE",
     "MEMBACK_DEFLATE_RESUMED",
     "MEMBACK_DEFLATE_WAITING",
+    "MEMORY_DEVICE_SIZE_CHANGE",
     "POWERDOWN",
     "RESUME",
     "SHUTDOWN",
@@ -136,10 +138,16 @@ static json_t *run_query_memory_size_summary(void *arg, const json_t *args, stru
 	(void)args;
 	(void)err;
 	balloon_get_status(vm_balloon(c->vm), &status);
-	return json_pack("{s:o,s:i}", "base-memory", commands_u64(status.maximum), "plugged-memory", 0);
+	return json_pack("{s:o,s:o}", "base-memory", commands_u64(status.maximum), "plugged-memory",
+			 commands_u64(commands_mem_plugged(c->vm)));
 }
 
 /* ---- those that need the VM only ------------------------------------------------------------------------ */
+
+static json_t *run_query_memory_devices(void *arg, const json_t *args, struct qmp_error *err)
+{
+	return commands_query_memory_devices(((struct commands *)arg)->vm, args, err);
+}
 
 static json_t *run_qom_list(void *arg, const json_t *args, struct qmp_error *err)
 {
@@ -177,6 +185,7 @@ static const struct qmp_command table[] = {
     {"query-balloon", run_query_balloon, {{0}}},
     {"balloon", run_balloon, {{"value", JSON_INTEGER, false}}},
     {"query-memory-size-summary", run_query_memory_size_summary, {{0}}},
+    {"query-memory-devices", run_query_memory_devices, {{0}}},
     {"qom-list", run_qom_list, {{"path", JSON_STRING, false}}},
     {"qom-get", run_qom_get, {{"path", JSON_STRING, false}, {"property", JSON_STRING, false}}},
     {"qom-set",

@@ -4,6 +4,8 @@
  */
 #include "control/commands_memory.h"
 
+#include "control/commands_mem.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -112,6 +114,7 @@ json_t *commands_memback_status(struct vm *vm, const json_t *args, struct qmp_er
 	json_object_set_new(o, "name", json_string(vm_name(vm)));
 	json_object_set_new(o, "status", json_string(commands_state_name(vm_get_state(vm))));
 	put_balloon(o, vm_balloon(vm));
+	commands_mem_status(vm, o);
 	put_space(o, vm_space(vm));
 	put_pool(o, vm);
 	return o;
@@ -252,7 +255,7 @@ json_t *commands_memback_map(struct vm *vm, const json_t *args, struct qmp_error
 	int rc;
 
 	balloon_get_status(vm_balloon(vm), &status);
-	step = map_step(status.maximum, args, err);
+	step = map_step(status.maximum + commands_mem_pluggable(vm), args, err);
 	if (!step)
 		return NULL;
 	map.runs = json_array();

@@ -4,6 +4,7 @@
  */
 #include "control/commands_qom.h"
 
+#include "control/commands_mem.h"
 #include "control/commands_memory.h"
 
 #include <string.h>
@@ -16,16 +17,17 @@
 struct node {
 	const char *path;
 	const char *type;
-	bool balloon;
+	bool balloon, mem;
 };
 
 static const struct node nodes[] = {
-    {"/", "container", false},
-    {"/machine", "memback-machine", false},
-    {"/machine/peripheral", "container", false},
-    {"/machine/peripheral/balloon0", BALLOON_TYPE, true},
-    {"/machine/peripheral-anon", "container", false},
-    {"/machine/peripheral-anon/device[0]", BALLOON_TYPE, true},
+    {"/", "container", false, false},
+    {"/machine", "memback-machine", false, false},
+    {"/machine/peripheral", "container", false, false},
+    {"/machine/peripheral/balloon0", BALLOON_TYPE, true, false},
+    {COMMANDS_MEM_PATH, COMMANDS_MEM_TYPE, false, true},
+    {"/machine/peripheral-anon", "container", false, false},
+    {"/machine/peripheral-anon/device[0]", BALLOON_TYPE, true, false},
 };
 #define NODES (sizeof(nodes) / sizeof(nodes[0]))
 
@@ -37,12 +39,18 @@ static const char *const stat_names[BALLOON_STATS] = {
     "stat-async-scans",  "stat-direct-scans", "stat-async-reclaims",   "stat-direct-reclaims",
 };
 
-static const struct node *node_find(const json_t *args, struct qmp_error *err)
+/* Only a VM with pluggable memory has its object. */
+static bool is_there(struct vm *vm, const struct node *node)
+{
+	return !node->mem || vm_get_mem(vm);
+}
+
+static const struct node *node_find(struct vm *vm, const json_t *args, struct qmp_error *err)
 {
 	const char *path = json_string_value(json_object_get(args, "path"));
 
 	for (unsigned i = 0; i < NODES; i++)
-		if (!strcmp(nodes[i].path, path))
+		if (!strcmp(nodes[i].path, path) && is_there(vm, &nodes[i]))
 			return &nodes[i];
 	qmp_fail(err, "Device '%.200s' not found", path);
 	err->class = "DeviceNotFound";
@@ -73,16 +81,15 @@ static void list_add(json_t *list, const char *name, json_t *type)
 
 json_t *commands_qom_list(struct vm *vm, const json_t *args, struct qmp_error *err)
 {
-	const struct node *node = node_find(args, err);
+	const struct node *node = node_find(vm, args, err);
 	json_t *list;
 
-	(void)vm;
 	if (!node)
 		return NULL;
 	list = json_array();
 	list_add(list, "type", json_string("string"));
 	for (unsigned i = 0; i < NODES; i++) {
-		const char *name = child_name(node, &nodes[i]);
+		const char *name = is_there(vm, &nodes[i]) ? child_name(node, &nodes[i]) : NULL;
 
 		if (name)
 			list_add(list, name, json_sprintf("child<%s>", nodes[i].type));
@@ -91,6 +98,8 @@ json_t *commands_qom_list(struct vm *vm, const json_t *args, struct qmp_error *e
 		list_add(list, PROPERTY_STATS, json_string("guest statistics"));
 		list_add(list, PROPERTY_POLLING, json_string("int"));
 	}
+	if (node->mem)
+		commands_mem_list(list);
 	return list;
 }
 
@@ -118,7 +127,7 @@ static json_t *no_property(const struct node *node, const char *property, struct
 json_t *commands_qom_get(struct vm *vm, const json_t *args, struct qmp_error *err)
 {
 	const char *property = json_string_value(json_object_get(args, "property"));
-	const struct node *node = node_find(args, err);
+	const struct node *node = node_find(vm, args, err);
 
 	if (!node)
 		return NULL;
@@ -128,6 +137,9 @@ json_t *commands_qom_get(struct vm *vm, const json_t *args, struct qmp_error *er
 		return guest_stats(vm_balloon(vm));
 	if (node->balloon && !strcmp(property, PROPERTY_POLLING))
 		return json_integer(balloon_get_stats_interval(vm_balloon(vm)));
+	json_t *value = node->mem ? commands_mem_get(vm_get_mem(vm), property) : NULL;
+	if (value)
+		return value;
 	return no_property(node, property, err);
 }
 
@@ -151,12 +163,14 @@ static json_t *set_polling(struct balloon *balloon, const json_t *value, struct 
 json_t *commands_qom_set(struct vm *vm, const json_t *args, struct qmp_error *err)
 {
 	const char *property = json_string_value(json_object_get(args, "property"));
-	const struct node *node = node_find(args, err);
+	const struct node *node = node_find(vm, args, err);
 
 	if (!node)
 		return NULL;
 	if (node->balloon && !strcmp(property, PROPERTY_POLLING))
 		return set_polling(vm_balloon(vm), json_object_get(args, "value"), err);
+	if (node->mem && commands_mem_has(property))
+		return commands_mem_set(vm_get_mem(vm), property, json_object_get(args, "value"), err);
 	if (!strcmp(property, "type") || (node->balloon && !strcmp(property, PROPERTY_STATS)))
 		return qmp_fail(err, "Property '%s.%.200s' is not writable", node->type, property);
 	return no_property(node, property, err);

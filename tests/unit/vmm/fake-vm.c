@@ -20,11 +20,18 @@
 #define LOW_END (3 * GIB) /* RAM goes on at 4 GiB */
 #define SPLIT   (64 * MIB)
 
+#define MEM_BLOCK (2 * MIB)
+
 struct balloon {
 	struct vm *vm;
 	uint64_t target, actual, waits_for;
 	unsigned waited, interval;
 	struct balloon_stats stats;
+};
+
+struct mem {
+	struct vm *vm;
+	uint64_t requested, plugged;
 };
 
 struct mb_space {
@@ -39,6 +46,7 @@ struct vm {
 	struct fake_config config;
 	struct vm_config vm_config;
 	struct balloon balloon;
+	struct mem mem;
 	struct mb_space space;
 	struct mb_pool pool;
 	enum vm_state state;
@@ -94,6 +102,38 @@ struct mb_space *vm_space(struct vm *vm)
 struct balloon *vm_balloon(struct vm *vm)
 {
 	return &vm->balloon;
+}
+
+struct mem *vm_get_mem(struct vm *vm)
+{
+	vm->mem.vm = vm;
+	return vm->config.pluggable ? &vm->mem : NULL;
+}
+
+int mem_request(struct mem *m, uint64_t bytes)
+{
+	if (bytes % MEM_BLOCK)
+		return -EINVAL;
+	if (bytes > m->vm->config.pluggable)
+		return -ERANGE;
+	m->requested = bytes;
+	return 0;
+}
+
+/* Its guest comes half of the way towards what was requested each time that somebody looks. */
+void mem_get_status(struct mem *m, struct mem_status *out)
+{
+	uint64_t way = m->requested > m->plugged ? m->requested - m->plugged : m->plugged - m->requested;
+	uint64_t part = way / 2 >= MEM_BLOCK ? way / 2 / MEM_BLOCK * MEM_BLOCK : way;
+
+	if (m->vm->config.step)
+		m->plugged = m->requested > m->plugged ? m->plugged + part : m->plugged - part;
+	*out = (struct mem_status){.driver_ok = m->vm->config.step > 0,
+				   .gpa = 8 * GIB,
+				   .size = m->vm->config.pluggable,
+				   .block = MEM_BLOCK,
+				   .requested = m->requested,
+				   .plugged = m->plugged};
 }
 
 int vm_stop(struct vm *vm)

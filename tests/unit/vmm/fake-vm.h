@@ -16,6 +16,8 @@ struct fake_config {
 	uint64_t ceiling_later; /* ...and to this once it waits for ceiling_after 5 ms; 0: never */
 	unsigned ceiling_after;
 	unsigned discrepancies; /* that a check finds */
+	uint64_t
+	    pluggable; /* bytes, in blocks of 2 MiB; the guest plugs half of what is asked, then the rest */
 	const char *pool_path;
 	bool fails; /* the pool and the space answer no question */
 };

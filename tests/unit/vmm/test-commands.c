@@ -154,6 +154,7 @@ static void test_lists(void **state)
 	    "query-name",
 	    "query-balloon",
 	    "query-memory-size-summary",
+	    "query-memory-devices",
 	    "balloon",
 	    "qom-list",
 	    "qom-get",
@@ -166,9 +167,14 @@ static void test_lists(void **state)
 	    "memback-map",
 	    "memback-check",
 	};
-	static const char *const events[] = {
-	    "BALLOON_CHANGE",         "STOP", "RESUME", "SHUTDOWN", "POWERDOWN", "MEMBACK_DEFLATE_WAITING",
-	    "MEMBACK_DEFLATE_RESUMED"};
+	static const char *const events[] = {"BALLOON_CHANGE",
+					     "STOP",
+					     "RESUME",
+					     "SHUTDOWN",
+					     "POWERDOWN",
+					     "MEMBACK_DEFLATE_WAITING",
+					     "MEMBACK_DEFLATE_RESUMED",
+					     "MEMORY_DEVICE_SIZE_CHANGE"};
 	struct fixture *f = start(&(struct fake_config){.maximum = GIB});
 	json_t *list = call(f, "query-commands", NULL);
 
