@@ -24,7 +24,8 @@
 #define RECOVER_MS    3000
 
 static const struct hostile_case *const tables[] = {
-    hostile_queue_cases, hostile_frame_cases, hostile_register_cases, hostile_machine_cases, hostile_fuzz_cases,
+    hostile_queue_cases,   hostile_frame_cases, hostile_register_cases,
+    hostile_machine_cases, hostile_fuzz_cases,  hostile_disk_cases,
 };
 
 /* Case number n, from 1; NULL: none. */
@@ -65,7 +66,7 @@ void hostile_post_numbers(struct hostile *h, struct virtq *q, unsigned count)
 	virtq_kick(q);
 }
 
-bool hostile_answer(struct hostile *h, struct virtq *q)
+bool hostile_answer_of(const struct virtio *dev, struct virtq *q)
 {
 	uint64_t end = irq_deadline_ms(ANSWER_MS);
 	uint32_t id, len;
@@ -75,7 +76,7 @@ bool hostile_answer(struct hostile *h, struct virtq *q)
 			print("hostile: the device used buffer %u, %u bytes\n", id, len);
 			return true;
 		}
-		if (virtio_needs_reset(&h->b.dev)) {
+		if (virtio_needs_reset(dev)) {
 			print("hostile: the device asks for a reset\n");
 			return false;
 		}
@@ -84,6 +85,11 @@ bool hostile_answer(struct hostile *h, struct virtq *q)
 	}
 	print("hostile: the device does not answer\n");
 	return false;
+}
+
+bool hostile_answer(struct hostile *h, struct virtq *q)
+{
+	return hostile_answer_of(&h->b.dev, q);
 }
 
 void hostile_restart(struct hostile *h)

@@ -9,6 +9,7 @@
 #define GUEST_HOSTILE_H
 
 #include "lib/balloon_driver.h"
+#include "lib/blk_driver.h"
 #include "lib/boot.h"
 #include "lib/console.h"
 #include "lib/machine.h"
@@ -19,6 +20,7 @@
 
 struct hostile {
 	struct balloon_driver b;
+	struct blk_driver disk; /* frames: NULL until it is opened */
 	uint64_t area;     /* guest physical address of memory to inflate, 2 MiB aligned, AREA_PAGES pages */
 	uint32_t *numbers; /* NUMBERS_MAX page numbers, page-aligned */
 	uint64_t random;   /* state of hostile_random() */
@@ -41,6 +43,7 @@ extern const struct hostile_case hostile_frame_cases[];
 extern const struct hostile_case hostile_register_cases[];
 extern const struct hostile_case hostile_machine_cases[];
 extern const struct hostile_case hostile_fuzz_cases[];
+extern const struct hostile_case hostile_disk_cases[];
 
 /* The first count page numbers of the area into numbers[]. */
 void hostile_fill_numbers(struct hostile *h, unsigned count);
@@ -52,6 +55,8 @@ void hostile_post_numbers(struct hostile *h, struct virtq *q, unsigned count);
 /* Waits until the device has used a buffer of the queue, or asks for a reset, or ANSWER_MS have passed; says
  * which. true: used. */
 bool hostile_answer(struct hostile *h, struct virtq *q);
+/* The same of another device than the balloon. */
+bool hostile_answer_of(const struct virtio *dev, struct virtq *q);
 /* Starts the device anew. Ends the VM with EXIT_FAIL if it does not start. */
 void hostile_restart(struct hostile *h);
 /* Restart, then inflates and deflates properly; ends the VM with EXIT_FAIL if that does not work. */

@@ -29,8 +29,16 @@ def bounded(vm, name):
         check(line.startswith("memback-vmm[%s]: " % vm.name), "%s: a message that is not ours: %r" % (name, line))
 
 
+def disk():
+    """One for the cases that break it."""
+    with open(vmtest.path("disk"), "wb") as f:
+        f.truncate(MIB)
+    return vmtest.path("disk")
+
+
 def start(pool, number):
-    return Vmm("hostile", append="case=%d" % number, pool=pool.path, name="hostile%d" % number)
+    return Vmm("hostile", append="case=%d" % number, pool=pool.path, name="hostile%d" % number, disk=disk(),
+               rng=True)
 
 
 @case
@@ -92,7 +100,7 @@ def ends():
 def control_goes_on_meanwhile():
     """While a guest does its worst, the control socket is answered, and what it says is consistent."""
     pool = Pool("256M")
-    vm = Vmm("hostile", append="case=all", pool=pool.path)
+    vm = Vmm("hostile", append="case=all", pool=pool.path, disk=disk(), rng=True)
     answers = 0
     try:
         with vm.qmp() as client:
@@ -116,7 +124,7 @@ def fuzz_with_several_seeds():
     check(names, "no random case")
     for seed in range(2, 3 if vmtest.EMULATED else 5):
         for number, name in names:
-            vm = Vmm("hostile", append="case=%d seed=%d" % (number, seed), pool=pool.path)
+            vm = Vmm("hostile", append="case=%d seed=%d" % (number, seed), pool=pool.path, disk=disk())
             equal(vm.wait(), 0, "exit status of %s, seed %d\n%s" % (name, seed, vm.diagnosis()))
     pool.destroy()
 
