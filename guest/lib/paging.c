@@ -24,16 +24,23 @@
 #define EXTRA_TABLES 16 /* for paging_map_anyway() */
 
 static uint64_t *root;
-static uint64_t *next_table, *end_of_tables; /* zeroed pages to take from */
+static uint64_t *next_table, *end_of_tables;  /* zeroed pages to take from */
+static uint64_t *spare_tables, *end_of_spare; /* those of paging_add(), for when they are used up */
+static struct range added;
 static struct cpu_lock table_lock;
 
 static uint64_t *take_table(void)
 {
 	uint64_t *table = next_table;
 
+	if (table == end_of_tables && spare_tables) {
+		table = spare_tables;
+		end_of_tables = end_of_spare;
+		spare_tables = NULL;
+	}
 	if (table == end_of_tables)
 		machine_die("paging: no page left for page tables");
-	next_table += ENTRIES;
+	next_table = table + ENTRIES;
 	memset(table, 0, PAGE_SIZE);
 	return table;
 }
@@ -51,6 +58,8 @@ static uint64_t entry_for(uint64_t gpa, bool anyway)
 	for (unsigned i = 0; i < boot.ram_count; i++)
 		if (boot.ram[i].start < gpa + HUGE_SIZE && boot.ram[i].end > gpa)
 			return gpa | HUGE;
+	if (gpa >= added.start && gpa < added.end)
+		return gpa | HUGE;
 	return anyway ? gpa | HUGE : 0;
 }
 
@@ -116,6 +125,15 @@ void paging_map_anyway(uint64_t address)
 	cpu_lock(&table_lock);
 	map_giant(address, true);
 	cpu_unlock(&table_lock);
+}
+
+void paging_add(uint64_t gpa, uint64_t bytes)
+{
+	uint64_t tables = (bytes >> 30) + 2 + (bytes >> 39) + 2;
+
+	spare_tables = boot_reserve(tables * PAGE_SIZE, PAGE_SIZE);
+	end_of_spare = spare_tables + tables * ENTRIES;
+	added = (struct range){gpa, gpa + bytes};
 }
 
 /* The first GiB, with the first 2 MiB by pages, so that page 0 can be left out and null pointers trap. */

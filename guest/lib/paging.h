@@ -17,6 +17,12 @@ void paging_init(void);
 /* A fault at this address: true if the access may be tried again. Any CPU. */
 bool paging_fault(uint64_t address);
 
+/*
+ * Memory that the loader did not name, and that comes and goes: it is mapped like RAM when it is touched.
+ * Reserves the room for its page tables. Once, before the guest gives boot.free to an allocator.
+ */
+void paging_add(uint64_t gpa, uint64_t bytes);
+
 /* Maps the GiB of an address even though it is no RAM: for device registers and for guests that look for
  * trouble. */
 void paging_map_anyway(uint64_t address);
