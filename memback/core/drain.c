@@ -26,8 +26,10 @@ static void swallow(struct mb_frames *f, struct mbc_slot *s, unsigned level, uin
 		mbc_intend_gone(f, s, level, W, gone);
 	} while (!mbc_cas_seq(word, &v, v & ~gone));
 	if (gone) {
-		mbc_and_seq(m.online, ~gone);
+		mbc_left(f, s, level);
+		/* in this order: who finds it offline may add it again at once, and drain it once more */
 		mbc_and_seq(m.drain, ~gone);
+		mbc_and_seq(m.online, ~gone);
 	}
 	mbc_gone_done(f, s);
 }
@@ -222,7 +224,8 @@ static void mark_huge(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint6
 	mask &= mbc_load_seq(mbc_online_at(f, MB_HUGE, W));
 	mbc_or_seq(mbc_drain_at(f, MB_HUGE, W), mask);
 	swallow(f, s, MB_HUGE, W);
-	for (uint64_t m = mask; m; m &= m - 1) {
+	/* with owners what is below are holes */
+	for (uint64_t m = mbc_owned_pool(f) ? 0 : mask; m; m &= m - 1) {
 		uint64_t huge = W * MBC_WORD_BITS + mbc_lowest(m);
 
 		mark_base_line(f, s, huge);

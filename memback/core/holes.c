@@ -211,6 +211,9 @@ static void undo_in_giant(struct mb_frames *f, uint64_t x, uint64_t end, bool ad
 			mbc_and_seq(&up.block->gone, ~up.bit);
 		return;
 	}
+	/* cut before the line was split */
+	if (owned)
+		mbc_or_seq(&up.block->split, up.bit);
 	/* without a line nothing of it was added */
 	if (!add || owned || mbc_is_split(up))
 		apply(f, x, end, !add);

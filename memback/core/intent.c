@@ -55,7 +55,13 @@ void mbc_name_nothing(struct mb_frames *f, struct mbc_slot *s)
 
 void mbc_name_gone(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask)
 {
-	name(f, &mbc_journal_of(f, s)->gone, MBC_WHAT_FREE, level, W, mask);
+	name(f, &mbc_journal_of(f, s)->gone, MBC_WHAT_LEAVING, level, W, mask);
+}
+
+void mbc_name_left(struct mb_frames *f, struct mbc_slot *s, unsigned level)
+{
+	/* release: they were taken before */
+	mbc_store_release(&mbc_journal_of(f, s)->gone.what, (uint64_t)MBC_WHAT_LEFT | (uint64_t)level << 8);
 }
 
 void mbc_name_gone_done(struct mb_frames *f, struct mbc_slot *s)

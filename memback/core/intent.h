@@ -37,6 +37,8 @@ enum mbc_what {
 	MBC_WHAT_FREE,
 	MBC_WHAT_HOLES_ADD,    /* W: first base frame, mask: how many */
 	MBC_WHAT_HOLES_REMOVE, /* the same */
+	MBC_WHAT_LEAVING,      /* gone: they are taken next, or are just taken */
+	MBC_WHAT_LEFT,         /* gone: they are taken, and go offline next */
 };
 
 enum mbc_deed {
@@ -80,6 +82,7 @@ static inline struct mbc_journal *mbc_journal_of(const struct mb_frames *f, cons
 void mbc_name_got(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask);
 void mbc_name_nothing(struct mb_frames *f, struct mbc_slot *s);
 void mbc_name_gone(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask);
+void mbc_name_left(struct mb_frames *f, struct mbc_slot *s, unsigned level);
 void mbc_name_gone_done(struct mb_frames *f, struct mbc_slot *s);
 unsigned mbc_name_deed(struct mb_frames *f, struct mbc_slot *s, enum mbc_deed deed, uint64_t L);
 void mbc_name_deed_done(struct mb_frames *f, struct mbc_slot *s, unsigned n, uint64_t L);
@@ -117,12 +120,18 @@ void mbc_intend_free_mask(struct mb_frames *f, struct mbc_slot *s, unsigned leve
 void mbc_intend_holes(struct mb_frames *f, struct mbc_slot *s, enum mbc_what what, uint64_t first,
 		      uint64_t count);
 
-/* The frames of a mask are swallowed next; and were. */
+/* The frames of a mask are swallowed next; they are taken; they are offline. */
 static inline void mbc_intend_gone(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W,
 				   uint64_t mask)
 {
 	if (mbc_owned_pool(f))
 		mbc_name_gone(f, s, level, W, mask);
+}
+
+static inline void mbc_left(struct mb_frames *f, struct mbc_slot *s, unsigned level)
+{
+	if (mbc_owned_pool(f))
+		mbc_name_left(f, s, level);
 }
 
 static inline void mbc_gone_done(struct mb_frames *f, struct mbc_slot *s)

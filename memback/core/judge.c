@@ -20,7 +20,8 @@ static uint64_t named_by(const struct mbc_named *n, unsigned level, uint64_t W)
 	uint64_t what = mbc_load_seq(&n->what), at = mbc_load_seq(&n->W), mask = mbc_load_seq(&n->mask);
 	uint64_t giant;
 
-	if ((what & 0xff) != MBC_WHAT_GOT && (what & 0xff) != MBC_WHAT_FREE)
+	if ((what & 0xff) == MBC_WHAT_NONE || (what & 0xff) == MBC_WHAT_HOLES_ADD ||
+	    (what & 0xff) == MBC_WHAT_HOLES_REMOVE)
 		return 0;
 	if (what >> 8 == level)
 		return at == W ? mask : 0;
@@ -49,23 +50,17 @@ static uint64_t named_by_deeds(const struct mbc_journal *j, unsigned level, uint
 	return named;
 }
 
-/* Those frames of word W that a change of ranges has in hand. */
-static uint64_t named_by_range(const struct mbc_court *c, unsigned level, uint64_t W)
+static bool is_range_slot(const struct mbc_court *c)
 {
-	const struct mb_frames *f = c->f;
-	uint64_t op = mbc_load_seq(&f->range_op), first = mbc_load_seq(&f->range_first);
-	uint64_t end = mbc_load_seq(&f->range_end), start = W * MBC_WORD_BITS, last;
-	unsigned shift = MB_LEVEL_SHIFT * level;
+	return c->dead == mbc_slot_at(c->f, c->f->slots);
+}
 
-	if (c->dead == mbc_slot_at(f, f->slots)) {
-		/* its own: what it took is its progress's, the rest its journal's */
-		if (op == MBC_RANGE_TAKE)
-			end = mbc_load_seq(&f->range_at);
-		else if (op != MBC_RANGE_FORGET)
-			return 0;
-	} else if (op == MBC_RANGE_NONE || op == MBC_RANGE_DRAIN) {
-		return 0;
-	}
+/* Those frames of word W that have something in [first, end), in base frames. */
+static uint64_t within(unsigned level, uint64_t W, uint64_t first, uint64_t end)
+{
+	unsigned shift = MB_LEVEL_SHIFT * level;
+	uint64_t start = W * MBC_WORD_BITS, last;
+
 	if (first >= end)
 		return 0;
 	first >>= shift;
@@ -75,6 +70,26 @@ static uint64_t named_by_range(const struct mbc_court *c, unsigned level, uint64
 	first = first > start ? first : start;
 	last = mbc_min(last, start + MBC_WORD_BITS - 1);
 	return mbc_mask((unsigned)(first - start), (unsigned)(last - first + 1));
+}
+
+/* Those that a change of ranges has in hand, if it is not what is recovered. */
+static uint64_t named_by_range(const struct mbc_court *c, unsigned level, uint64_t W)
+{
+	uint64_t op = mbc_load_seq(&c->f->range_op);
+
+	if (op == MBC_RANGE_NONE || op == MBC_RANGE_DRAIN || is_range_slot(c))
+		return 0;
+	return within(level, W, mbc_load_seq(&c->f->range_first), mbc_load_seq(&c->f->range_end));
+}
+
+/* And if it is: what it took is its progress's, to be given back or forgotten. The rest is in its journal. */
+static uint64_t taken_by_range(const struct mbc_court *c, unsigned level, uint64_t W)
+{
+	uint64_t op = mbc_load_seq(&c->f->range_op), first = mbc_load_seq(&c->f->range_first);
+
+	if (!is_range_slot(c) || (op != MBC_RANGE_TAKE && op != MBC_RANGE_FORGET))
+		return 0;
+	return within(level, W, first, mbc_load_seq(op == MBC_RANGE_TAKE ? &c->f->range_at : &c->f->range_end));
 }
 
 static uint64_t named_by_living(const struct mbc_court *c, unsigned level, uint64_t W)
@@ -165,7 +180,7 @@ static bool judge_once(struct mbc_court *c, unsigned level, uint64_t W, uint64_t
 
 	*blocked = false;
 	/* most are in order: those that are recorded need no more looks */
-	used = unrecorded(c, level, W, used);
+	used = unrecorded(c, level, W, used & ~taken_by_range(c, level, W));
 	*lost = 0;
 	if (!used)
 		return true;

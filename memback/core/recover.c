@@ -81,6 +81,9 @@ void mbc_recover_line(struct mbc_court *c, unsigned level, uint64_t L)
 		c->out->lines++;
 		mbc_and_seq(&r.block->held, ~r.bit);
 	}
+	/* what was freed, and was to leave */
+	for (unsigned w = 0; w < MBC_LINE_WORDS && is_pools_line(r); w++)
+		mbc_settle_free(f, c->mine, level, L * MBC_LINE_WORDS + w);
 	/* as when a line is left: fact 5 of line.h */
 	if (is_pools_line(r) && !mbc_line_is_empty(r) && !mbc_has(&r.block->held, r.bit) &&
 	    !(level == MB_HUGE && mbc_line_is_full(f, r) && mbc_merge(f, c->mine, r)))
@@ -199,32 +202,35 @@ static void recover_deeds(struct mbc_court *c)
 	}
 }
 
-/* Frame X was to leave; it is gone from its word, and perhaps not yet from the masks. */
-static void recover_gone_frame(struct mbc_court *c, unsigned level, uint64_t X)
+/*
+ * Frame X was to leave. Taken, it goes offline; one that is nobody's, is not known to be taken and is not to
+ * leave (any more), is another dead slot's.
+ */
+static void recover_gone_frame(struct mbc_court *c, unsigned level, uint64_t X, bool left)
 {
 	uint64_t W = X / MBC_WORD_BITS, bit = mbc_bit(X);
 	struct mbc_masks m;
 
-	if (!mbc_masks_get(c->f, level, W, &m) || !mbc_has(m.drain, bit))
+	if (!mbc_masks_get(c->f, level, W, &m) || !mbc_has(m.online, bit) ||
+	    !mbc_judge_frames(c, level, W, bit))
 		return;
-	if (!mbc_has(m.online, bit)) {
-		mbc_and_seq(m.drain, ~bit);
-		c->out->completed++;
-	} else if (level == MB_GIANT) {
-		mbc_recover_giant(c, X);
-	} else {
-		mbc_recover_huge(c, W, bit);
+	if (!left && !mbc_has(m.drain, bit)) {
+		give_back(c, level, W, bit);
+		return;
 	}
+	mbc_and_seq(m.drain, ~bit);
+	mbc_and_seq(m.online, ~bit);
+	c->out->freed += UINT64_C(1) << (MB_LEVEL_SHIFT * level);
 }
 
 static void recover_gone(struct mbc_court *c)
 {
 	const struct mbc_named *n = &mbc_journal_of(c->f, c->dead)->gone;
 	bool own = c->dead == mbc_slot_at(c->f, c->f->slots);
-	uint64_t level = mbc_load_relaxed(&n->what) >> 8, W = mbc_load_relaxed(&n->W), unlocked = 0;
+	uint64_t what = mbc_load_relaxed(&n->what), W = mbc_load_relaxed(&n->W), unlocked = 0;
+	uint64_t level = what >> 8, freed = c->out->freed;
 
-	if (!mbc_load_relaxed(&n->what) || (level != MB_HUGE && level != MB_GIANT) ||
-	    W >= c->f->lines[level] * MBC_LINE_WORDS)
+	if (!what || (level != MB_HUGE && level != MB_GIANT) || W >= c->f->lines[level] * MBC_LINE_WORDS)
 		return;
 	/* who changes ranges changes these masks too */
 	if (!own && !mbc_cas_seq(&c->f->range_lock, &unlocked, 1)) {
@@ -232,7 +238,11 @@ static void recover_gone(struct mbc_court *c)
 		return;
 	}
 	for (uint64_t m = mbc_load_relaxed(&n->mask); m; m &= m - 1)
-		recover_gone_frame(c, (unsigned)level, W * MBC_WORD_BITS + mbc_lowest(m));
+		recover_gone_frame(c, (unsigned)level, W * MBC_WORD_BITS + mbc_lowest(m),
+				   (what & 0xff) == MBC_WHAT_LEFT);
+	/* and what is free still, and was to be taken */
+	mbc_recover_line(c, (unsigned)level, W / MBC_LINE_WORDS);
+	count(c, freed, &c->out->completed);
 	if (!own)
 		mbc_store_release(&c->f->range_lock, 0);
 }
