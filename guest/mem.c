@@ -267,6 +267,7 @@ int guest_main(void)
 	static struct guest g;
 	char line[CONSOLE_LINE];
 	uint64_t deadline;
+	bool ran;
 
 	begin(&g);
 	irq_enable(PLATFORM_SERIAL_GSI);
@@ -274,9 +275,14 @@ int guest_main(void)
 		irq_take(g.driver.dev.gsi);
 		virtio_take_causes(&g.driver.dev);
 		deadline = boot_option("blind") ? 0 : follow(&g);
-		while (console_read_line(line))
+		ran = false;
+		while (console_read_line(line)) {
 			if (!run_command(&g, line))
 				return EXIT_OK;
-		irq_wait(deadline);
+			ran = true;
+		}
+		/* a command may have undone what the device wants */
+		if (!ran)
+			irq_wait(deadline);
 	}
 }

@@ -74,6 +74,9 @@ int ctl_inflate(const struct ctl_options *o, struct qmp_client *client, char **a
 int ctl_deflate(const struct ctl_options *o, struct qmp_client *client, char **args);
 int ctl_set_size(const struct ctl_options *o, struct qmp_client *client, char **args);
 
+/* ctl_resize.c */
+int ctl_resize(const struct ctl_options *o, struct qmp_client *client, char **args);
+
 /* ctl_map.c */
 int ctl_map(const struct ctl_options *o, struct qmp_client *client, char **args);
 struct ctl_map_style {

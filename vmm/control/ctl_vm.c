@@ -124,6 +124,9 @@ int ctl_status(const struct ctl_options *o, struct qmp_client *client, char **ar
 		print_size(status, "maximum", "the VM's memory without a balloon");
 		print_size(status, "target", "what it was asked to have");
 		print_size(status, "actual", "what it has: the maximum less what the guest has given");
+		print_size(status, "plugged", "beside that, of pluggable memory");
+		print_size(status, "requested", "what was asked to be plugged");
+		print_size(status, "pluggable", "what can be plugged at most");
 		print_size(status, "resident", "what the kernel holds for it now");
 		print_size(status, "inflated", "given by the guest, and gone back to the kernel");
 		print_size(status, "pending",

@@ -34,6 +34,11 @@ static const struct ctl_command commands[] = {
      "Raises the VM's target by SIZE, up to its maximum.\n" BALLOON_HELP, ctl_deflate},
     {"set-size", 1, "SIZE", 1, CTL_SOCKET | CTL_JSON | CTL_WAIT, "set the VM's target to SIZE",
      "Sets the VM's target to SIZE, which is the VM's size, not the balloon's.\n" BALLOON_HELP, ctl_set_size},
+    {"resize", 1, "SIZE", 1, CTL_SOCKET | CTL_JSON | CTL_WAIT, "give the VM this size, by whatever it has",
+     "Above the VM's base memory (its --memory) memory is plugged or unplugged by virtio-mem, up to its\n"
+     "--max-memory, in whole blocks; below it the balloon takes and gives. Says which was used. --wait and\n"
+     "--timeout are as with inflate.\n",
+     ctl_resize},
     {"map", 1, "", 0, CTL_SOCKET | CTL_JSON, "draw the guest's address space",
      "Each cell is a stretch of guest physical memory, as the legend says: whole (no holes, resident),\n"
      "touched in part, split (holes of the balloon beside memory), ballooned (given as a whole), and\n"
