@@ -45,6 +45,33 @@ void mbc_settle_free(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 	mbc_unpin(f, s);
 }
 
+/*
+ * Marks a level-0 line whose frame is to leave; r is pinned, and is not afterwards. False: the line was merged
+ * meanwhile. Then the mark must not stay for the next line that comes to be there: one of the two sees the
+ * other, see merge_once(). And whoever saw it wrongly marked did not publish it.
+ */
+static bool mark_line(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	bool marked = false, was_marked = false;
+
+	while (mbc_is_split(r) && mbc_is_draining(f, MB_HUGE, r.L)) {
+		mbc_or_seq(&r.block->drain, r.bit);
+		mbc_or_seq(&r.block->special, r.bit);
+		marked = mbc_is_split(r) && mbc_is_draining(f, MB_HUGE, r.L);
+		was_marked = true;
+		if (marked)
+			break;
+		mbc_and_seq(&r.block->special, ~r.bit);
+		mbc_and_seq(&r.block->drain, ~r.bit);
+		if (mbc_has(&r.block->ragged, r.bit))
+			mbc_or_seq(&r.block->special, r.bit);
+	}
+	mbc_unpin(f, s);
+	if (was_marked && !marked)
+		mbc_remember(f, s, MB_BASE, r.L);
+	return marked;
+}
+
 void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
 {
 	struct mbc_ref r;
@@ -55,20 +82,21 @@ void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	if (!r.block)
 		return;
 	if (level == MB_BASE) {
-		mbc_or_seq(&r.block->drain, r.bit);
-		mbc_or_seq(&r.block->special, r.bit);
-	} else {
-		/* not twice: some of it may have left already when recovery does this again */
-		for (unsigned w = 0; w < MBC_LINE_WORDS && !mbc_has(&r.block->special, r.bit); w++) {
-			uint64_t W = L * MBC_LINE_WORDS + w;
-
-			mbc_or_seq(mbc_online_at(f, level, W), MBC_FULL);
-			mbc_or_seq(mbc_drain_at(f, level, W), MBC_FULL);
-		}
-		mbc_or_seq(&r.block->special, r.bit);
-		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
-			swallow(f, s, level, L * MBC_LINE_WORDS + w);
+		/* it may have changed hands since it was filled; nobody allocates from it any more */
+		if (mark_line(f, s, r))
+			mbc_slots_drop_line(f, s, level, L);
+		return;
 	}
+	/* not twice: some of it may have left already when recovery does this again */
+	for (unsigned w = 0; w < MBC_LINE_WORDS && !mbc_has(&r.block->special, r.bit); w++) {
+		uint64_t W = L * MBC_LINE_WORDS + w;
+
+		mbc_or_seq(mbc_online_at(f, level, W), MBC_FULL);
+		mbc_or_seq(mbc_drain_at(f, level, W), MBC_FULL);
+	}
+	mbc_or_seq(&r.block->special, r.bit);
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		swallow(f, s, level, L * MBC_LINE_WORDS + w);
 	mbc_unpin(f, s);
 }
 
@@ -207,9 +235,8 @@ static void mark_base_line(struct mb_frames *f, struct mbc_slot *s, uint64_t L)
 		return;
 	}
 	/* before the looks at who holds it and at its words */
-	mbc_or_seq(&r.block->drain, r.bit);
-	mbc_or_seq(&r.block->special, r.bit);
-	mbc_unpin(f, s);
+	if (!mark_line(f, s, r))
+		return;
 	mbc_slots_drop_line(f, s, MB_BASE, L);
 	r = mbc_pin(f, s, MB_BASE, L);
 	if (mbc_is_split(r) && mbc_line_is_full(f, r))
@@ -233,6 +260,21 @@ static void mark_huge(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint6
 	}
 }
 
+/*
+ * A line of level 1 was merged while it was marked: its `special` must not stay for the next line there. True:
+ * the next one is there already; what was marked of it holds, and it is to be marked again.
+ */
+static bool forget_late_mark(struct mbc_ref r)
+{
+	if (mbc_is_split(r) || !mbc_has(&r.block->special, r.bit))
+		return false;
+	mbc_and_seq(&r.block->special, ~r.bit);
+	if (!mbc_is_split(r))
+		return false;
+	mbc_or_seq(&r.block->special, r.bit);
+	return true;
+}
+
 static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
 {
 	struct mbc_ref top = mbc_ref_get(f, MB_GIANT, giant / MBC_LINE_FRAMES);
@@ -243,10 +285,12 @@ static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
 	mbc_or_seq(&top.block->special, top.bit);
 	mbc_or_seq(mbc_drain_at(f, MB_GIANT, giant / MBC_WORD_BITS), mbc_bit(giant));
 	swallow(f, s, MB_GIANT, giant / MBC_WORD_BITS);
-	if (mbc_is_split(r) && !mbc_has(&r.block->owned, r.bit)) {
+	while (mbc_is_split(r) && !mbc_has(&r.block->owned, r.bit)) {
 		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
 			mark_huge(f, s, giant * MBC_LINE_WORDS + w, MBC_FULL);
 		mbc_slots_drop_line(f, s, MB_HUGE, giant);
+		if (!forget_late_mark(r))
+			break;
 	}
 	mbc_giant_tidy(f, giant);
 }
@@ -317,6 +361,30 @@ int mbc_drain(struct mb_frames *f, struct mbc_slot *s, uint64_t first, uint64_t 
 	return rc;
 }
 
+/*
+ * All of [first, end) is free or offline. Base frames whose line is still there have not left yet: who read the
+ * line before it was marked may still take one. They have left when the line is merged, and all its words are
+ * 0.
+ */
+static uint64_t count_lingering(const struct mb_frames *f, uint64_t first, uint64_t end)
+{
+	uint64_t n = 0, x = first, next;
+
+	for (; x < end; x = next) {
+		uint64_t giant = x / mb_level_frames(MB_GIANT), huge = x / MBC_LINE_FRAMES;
+		struct mbc_ref r;
+
+		next = mbc_min(end, (giant + 1) * mb_level_frames(MB_GIANT));
+		if (!mbc_is_online(f, MB_GIANT, giant) || !mbc_is_split(mbc_ref_get(f, MB_HUGE, giant)))
+			continue;
+		next = mbc_min(end, (huge + 1) * MBC_LINE_FRAMES);
+		r = mbc_ref_get(f, MB_BASE, huge);
+		if (mbc_is_online(f, MB_HUGE, huge) && mbc_is_split(r) && mbc_has(&r.block->drain, r.bit))
+			n += next - x;
+	}
+	return n;
+}
+
 int mb_range_drain(struct mb_frames *f, mb_frame first, uint64_t count, uint64_t *left)
 {
 	int rc = mbc_range_check(f, first, count, -MBC_ERANGE);
@@ -331,6 +399,8 @@ int mb_range_drain(struct mb_frames *f, mb_frame first, uint64_t count, uint64_t
 	mbc_range_unlock(f, s);
 	if (!rc)
 		rc = mb_frames_walk(f, first, count, add_left, &n);
+	if (!rc && !n && !mbc_owned_pool(f))
+		n = count_lingering(f, first.n, first.n + count);
 	if (!rc && left)
 		*left = n;
 	return rc;

@@ -2,6 +2,7 @@
 /* inband.c - level-0 blocks come and go in the memory that they manage. */
 #include "inband.h"
 
+#include "drain.h"
 #include "free.h"
 #include "hint.h"
 #include "mem.h"
@@ -83,6 +84,9 @@ bool mbc_block_vanish(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	mbc_part_clear(f, r);
 	done = mbc_cas32_seq(mbc_dir(f, b), &was, home | MBC_DIR_GOING) && vanish_take(f, s, r, home);
 	if (!done) {
+		/* as in a merge: what was in our hands while somebody drained */
+		if (mbc_has(&r.block->ragged, r.bit))
+			mbc_settle_line(f, s, r);
 		mbc_and_seq(&r.block->held, ~r.bit);
 		if (!mbc_line_is_empty(r))
 			mbc_part_set(f, r);

@@ -335,8 +335,14 @@ static bool merge_take(struct mbc_ref r)
 static bool merge_once(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	mbc_part_clear(f, r);
-	if (!mbc_is_split(r) || !merge_take(r))
+	if (!mbc_is_split(r))
 		return false;
+	if (!merge_take(r)) {
+		/* what was in our hands while somebody drained: he did not find it there */
+		if (mbc_has(&r.block->special, r.bit))
+			mbc_settle_line(f, s, r);
+		return false;
+	}
 	/* who freed what is to leave may not have swallowed it yet: a merge would forget the mark */
 	if (mbc_has(&r.block->special, r.bit) && mbc_line_leaves(f, r)) {
 		merge_undo(r, MBC_LINE_WORDS);
@@ -346,6 +352,8 @@ static bool merge_once(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r
 	mbc_settle_merge(f, r);
 	/* the words are 0: fact 2 */
 	mbc_and_seq(&r.block->split, ~r.bit);
+	/* who drains may have marked it in between; who marks it from now on sees that it is no more */
+	mbc_settle_merge(f, r);
 	return true;
 }
 

@@ -304,6 +304,8 @@ static void add_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64
 	}
 	if (!mbc_masks_get(f, MB_BASE, W, &m))
 		return;
+	/* as in add_piece() */
+	mbc_and_seq(m.drain, ~mask);
 	mbc_or_seq(m.online, mask);
 	heal(f, mbc_ref_get(f, MB_BASE, huge));
 	mask &= ~mbc_home_mask(f, mbc_ref_get(f, MB_BASE, huge), W % MBC_LINE_WORDS);
@@ -325,9 +327,9 @@ void mbc_range_plain(struct mb_frames *f, uint64_t L)
 
 static void add_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece p)
 {
-	/* online first, then free: whoever takes a frame finds it online */
+	/* a drain may have marked what had just left, so that mark goes first; then online, then free: whoever
+	 * takes a frame finds it online */
 	if (p.level == MB_GIANT) {
-		/* what was swallowed by somebody who died may be marked still */
 		mbc_and_seq(mbc_drain_at(f, MB_GIANT, p.W), ~p.mask);
 		mbc_or_seq(mbc_online_at(f, MB_GIANT, p.W), p.mask);
 		mbc_free_own_mask(f, s, MB_GIANT, p.W, p.mask);

@@ -112,6 +112,9 @@ static const char *check_hints(const struct mb_frames *f, struct mbc_ref r)
 
 	if (n > 1 || held != (n == 1))
 		return held ? "a line is held by no slot, or by two" : "a slot holds a line that is not held";
+	/* in band nobody can take it away: see inband.h */
+	if (held && !f->in_band && mbc_has(&r.block->drain, r.bit))
+		return "a slot holds a line that is to leave";
 	if (part && !tree_has(f, r.level, r.L / MBC_BLOCK_LINES))
 		return "a line with a part bit is not in the tree";
 	if (mbc_has(&r.block->drain, r.bit) || mbc_line_is_empty(r))

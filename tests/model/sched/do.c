@@ -33,6 +33,11 @@ static void enter(struct world *w, struct extent e)
 			return;
 		}
 	}
+	if (w->now.gone && e.first < w->now.drain_first + w->now.drain_count &&
+	    w->now.drain_first < e.first + e.count) {
+		sched_fail("frame %llu was given to thread %u, and is offline", llu(e.first), e.owner);
+		return;
+	}
 	if (e.first + e.count > w->capacity || w->now.held == WORLD_HELD) {
 		sched_fail(w->now.held == WORLD_HELD ? "the shadow is full" : "a frame beyond the end");
 		return;
@@ -270,7 +275,21 @@ uint64_t do_drain(struct world *w, uint64_t first, uint64_t count)
 		return UINT64_MAX;
 	w->now.drain_first = first;
 	w->now.drain_count = count;
+	w->now.gone = left == 0;
 	return left;
+}
+
+void do_add_drained(struct world *w)
+{
+	mb_frame first = {w->now.drain_first};
+	uint64_t count = w->now.drain_count;
+	int rc;
+
+	w->now.gone = false;
+	w->now.drain_count = 0;
+	rc = mb_range_add(w->f, first, count);
+	if (rc)
+		sched_fail("add of what was drained, from %llu on: %d", llu(first.n), rc);
 }
 
 void do_add(struct world *w, uint64_t first, uint64_t count)

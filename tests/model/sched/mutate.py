@@ -25,19 +25,74 @@ MUTANTS = {
         'ones before split: a bit can be taken whose free is refused'),
     'merge-early': (
         'line.c',
-        '''	if (!mbc_is_split(r) || !merge_take(r))
-		return false;
+        '''	if (!merge_take(r)) {
 ''',
-        '''	if (!mbc_is_split(r))
-		return false;
-	mbc_and_seq(&r.block->split, ~r.bit);
+        '''	mbc_and_seq(&r.block->split, ~r.bit);
 	if (!merge_take(r)) {
 		mbc_or_seq(&r.block->split, r.bit);
-		return false;
-	}
-	mbc_settle_merge(f, r);
 ''',
         'split is cleared before the ones are taken'),
+    'merge-no-settle': (
+        'line.c',
+        '''		if (mbc_has(&r.block->special, r.bit))
+			mbc_settle_line(f, s, r);
+		return false;
+''',
+        '''		return false;
+''',
+        'a merge that fails gives back what is to leave, without a look at the marks'),
+    'merge-mark-stays': (
+        'line.c',
+        '''	mbc_and_seq(&r.block->split, ~r.bit);
+	/* who drains may have marked it in between; who marks it from now on sees that it is no more */
+	mbc_settle_merge(f, r);
+''',
+        '''	mbc_and_seq(&r.block->split, ~r.bit);
+''',
+        'a mark that was set while the line was merged stays for the next one'),
+    'drain-mark-stays': (
+        'drain.c',
+        '''		if (marked)
+			break;
+''',
+        '''		marked = true;
+		break;
+''',
+        'a mark that was set after the line was merged stays for the next one'),
+    'drain-online-first': (
+        'drain.c',
+        '''		mbc_and_seq(m.drain, ~gone);
+		mbc_and_seq(m.online, ~gone);
+''',
+        '''		mbc_and_seq(m.online, ~gone);
+		mbc_and_seq(m.drain, ~gone);
+''',
+        'what has left is offline before its mark is gone'),
+    'drain-gone-early': (
+        'drain.c',
+        '''	if (!rc && !n && !mbc_owned_pool(f))
+		n = count_lingering(f, first.n, first.n + count);
+''',
+        '''	(void)count_lingering;
+''',
+        'base frames count as offline while their line is still there'),
+    'drain-split-keeps': (
+        'drain.c',
+        '''		mbc_slots_drop_line(f, s, level, L);
+		return;
+''',
+        '''		return;
+''',
+        'a slot goes on to allocate from a line that is to leave'),
+    'drain-giant-mark': (
+        'drain.c',
+        '''		if (!forget_late_mark(r))
+			break;
+''',
+        '''		(void)forget_late_mark;
+		break;
+''',
+        'the same as drain-mark-stays of a giant frame'),
     'merge-no-undo': (
         'line.c',
         '''			merge_undo(r, w);

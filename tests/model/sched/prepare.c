@@ -60,3 +60,10 @@ void prepare_collect(struct world *w)
 	do_alloc(w, 1, MB_BASE);
 	do_free_last(w, 1);
 }
+
+void prepare_last_one(struct world *w)
+{
+	prepare_two(w, 5, 6);
+	do_free(w, 0, note(w)[1]);
+	release(w, 0);
+}

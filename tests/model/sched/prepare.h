@@ -21,6 +21,8 @@ void prepare_line(struct world *w, unsigned t, unsigned n);
 void prepare_one(struct world *w);
 /* A line that nobody holds, of which frames a and b are owned: by thread 0 and by thread 1. */
 void prepare_two(struct world *w, uint64_t a, uint64_t b);
+/* A line that nobody holds, and of which thread 1 owns one frame: note()[2]. */
+void prepare_last_one(struct world *w);
 /* A line that is full but for what thread 0 may free: two frames of it are thread 1's. */
 void prepare_full_line(struct world *w);
 /* Memory is full, but for the line that thread 1 holds and owns one frame of. */

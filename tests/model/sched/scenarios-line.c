@@ -116,13 +116,6 @@ static void take_pieces(struct world *w, unsigned t)
 
 /* ---- batch | merge ------------------------------------------------------------------------------------ */
 
-static void prepare_last_one(struct world *w)
-{
-	prepare_two(w, 5, 6);
-	do_free(w, 0, note(w)[1]);
-	release(w, 0);
-}
-
 static void batch_merge(struct world *w, unsigned t)
 {
 	if (t == 0)

@@ -76,6 +76,81 @@ static void drain_split(struct world *w, unsigned t)
 		do_alloc(w, 1, MB_BASE);
 }
 
+/* Thread 1 frees the last frame of a line that nobody holds. */
+static void drain_last(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_drain(w, note(w)[0], HUGE);
+	else
+		do_free(w, 1, note(w)[2]);
+}
+
+/* Besides, thread 1 takes a frame of it, or comes too late; thread 2 frees. */
+static void prepare_drain_gone(struct world *w)
+{
+	prepare_last_one(w);
+	do_give(w, 1, 2, note(w)[2], 1);
+	w->may_lack = true;
+}
+
+static void drain_gone(struct world *w, unsigned t)
+{
+	if (t == 0)
+		do_drain(w, note(w)[0], HUGE);
+	else if (t == 1)
+		do_take(w, 1, MB_BASE, note(w)[0] + 300);
+	else
+		do_free(w, 2, note(w)[2]);
+}
+
+/* A huge frame, or a part of one, leaves as soon as thread 1 has freed it. */
+static void prepare_again_huge(struct world *w)
+{
+	prepare_split(w);
+	do_alloc(w, 1, MB_HUGE);
+	note(w)[0] = world_last(w, 1)->first;
+	note(w)[1] = HUGE;
+	release(w, 1);
+	do_drain(w, note(w)[0], HUGE);
+}
+
+static void prepare_again_part(struct world *w)
+{
+	prepare_line(w, 1, 1);
+	note(w)[1] = 64;
+	do_drain(w, note(w)[0], 64);
+}
+
+/* It comes back at once, is taken, and drained again. */
+static void drain_again(struct world *w, unsigned t)
+{
+	if (t == 1) {
+		do_free_last(w, 1);
+	} else if (do_drain(w, note(w)[0], note(w)[1]) == 0) {
+		do_add_drained(w);
+		do_take(w, 0, note(w)[1] == HUGE ? MB_HUGE : MB_BASE, note(w)[0]);
+		do_drain(w, note(w)[0], note(w)[1]);
+	}
+}
+
+/* It comes back at once, for good. */
+static void drain_add(struct world *w, unsigned t)
+{
+	if (t == 1)
+		do_free_last(w, 1);
+	else if (do_drain(w, note(w)[0], note(w)[1]) == 0)
+		do_add_drained(w);
+}
+
+/* A giant frame whose last huge frame is freed meanwhile. */
+static void prepare_drain_giant(struct world *w)
+{
+	world_make(w, 2, 0);
+	do_take(w, 1, MB_HUGE, GIANT + 77 * HUGE);
+	release(w, 1);
+	note(w)[0] = note(w)[1] = GIANT;
+}
+
 /* ---- free of parts ------------------------------------------------------------------------------------ */
 
 static void prepare_part_huge(struct world *w)
@@ -115,6 +190,14 @@ const struct scenario scenarios_range[] = {
     {"drain", "drain | free, alloc", 2, 2, prepare_one_lacking, drain_alloc, NULL},
     {"drain-lack", "the same, with plenty of memory", 2, 1, prepare_one, drain_alloc, NULL},
     {"drain-merge", "free of a frame that leaves | merge", 2, 1, prepare_drain_merge, drain_merge, NULL},
+    {"drain-last", "drain | free: the line becomes whole", 2, 2, prepare_last_one, drain_last, NULL},
+    {"drain-gone", "drain | take | free: what is gone is gone", 3, 2, prepare_drain_gone, drain_gone, NULL},
+    {"drain-again", "drain, add, drain again | free", 2, 2, prepare_again_huge, drain_again, NULL},
+    {"drain-add", "drain, add | free", 2, 2, prepare_again_huge, drain_add, NULL},
+    {"drain-add-part", "the same of a part of a huge frame", 2, 2, prepare_again_part, drain_add, NULL},
+    {"drain-again-part", "the same of a part of a huge frame", 2, 2, prepare_again_part, drain_again, NULL},
+    {"drain-giant", "drain, add | free of the last of a giant frame", 2, 1, prepare_drain_giant, drain_add,
+     NULL},
     {"drain-part", "drain of a part | free", 2, 2, prepare_one, drain_part, NULL},
     {"drain-split", "drain | alloc by splitting", 2, 2, prepare_full_line_lacking, drain_split, NULL},
     {"part", "free of parts of one huge frame", 2, 2, prepare_part_huge, part_some, NULL},

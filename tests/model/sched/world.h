@@ -39,6 +39,7 @@ struct shadow {
 	uint64_t offline;                  /* base frames; how many must be offline at the end */
 	bool moved;                        /* ranges came or went */
 	uint64_t drain_first, drain_count; /* what drains: besides, as much of it as nobody owns is offline */
+	bool gone;                         /* somebody was told that all of that is offline */
 	struct extent held_at[WORLD_HELD];
 	struct extent hole_at[WORLD_HOLES];
 	mb_slot slot[WORLD_OWNERS];
@@ -108,6 +109,8 @@ bool do_remove(struct world *w, uint64_t first, uint64_t count);
 /* Returns what is left. */
 uint64_t do_drain(struct world *w, uint64_t first, uint64_t count);
 void do_add(struct world *w, uint64_t first, uint64_t count);
+/* The same of what was drained, and is gone. */
+void do_add_drained(struct world *w);
 
 /* Preparation only: passes what `from` has in [first, first + count) to another owner, cut out if need be. */
 void do_give(struct world *w, unsigned from, unsigned to, uint64_t first, uint64_t count);

@@ -324,7 +324,13 @@ inline merge(ll)
 				free_up(ll);
 				split = split & (255 - B(ll))
 #else
-				split_clear(ll)
+				split_clear(ll);
+#ifndef M_MERGE_MARK_STAYS
+				/* who drains may have marked it in between */
+				settle_merge(ll)
+#else
+				skip
+#endif
 #endif
 			:: else
 			fi
@@ -779,22 +785,57 @@ inline from_top()
 }
 
 #ifdef DRAIN
+/* mark_line() of drain.c: some = it is marked, and was split still; early = it was marked for a moment */
+inline mark_line(ll)
+{
+	some = 0;
+	do
+	:: ON(split, ll) ->
+		if
+		:: ON(updrain, ll) ->
+			drain = drain | B(ll);
+			special = special | B(ll);
+#ifdef M_MARK_STAYS
+			some = 1;
+			break
+#else
+			if
+			:: ON(split, ll) ->
+				if
+				:: ON(updrain, ll) -> some = 1; break
+				:: else
+				fi
+			:: else
+			fi;
+			special = special & (255 - B(ll));
+			drain = drain & (255 - B(ll));
+			early = 1
+#endif
+		:: else -> break
+		fi
+	:: else -> break
+	od;
+	skip
+}
+
 /* mbc_settle_split() into a line of level 0: if its frame was to leave, so is all of the line. */
 inline settle_split(ll)
 {
 #ifndef M_SPLIT_NO_LOOK
+	mark_line(ll);
 	if
-	:: ON(updrain, ll) ->
-		drain = drain | B(ll);
-		special = special | B(ll);
+	:: some ->
+		some = 0;
 #ifdef M_SPLIT_KEEPS_OTHERS
 		slot_drop(me)
 #elif !defined(M_SPLIT_KEEPS)
 		/* nobody allocates from it any more: it may have changed hands since it was filled */
 		drop_line(ll)
 #endif
+	:: !some && early -> early = 0; remember(ll)
 	:: else
-	fi
+	fi;
+	early = 0
 #else
 	skip
 #endif
@@ -808,15 +849,6 @@ inline split_line(ll, n)
 		mine = !ON(held, ll);
 		held = held | B(ll)
 	}
-#if defined(DRAIN) && !defined(M_SPLIT_KEEPS_MARKS)
-	/* who drained may have marked the line before, too late, when it had been merged */
-	if
-	:: ON(special, ll) ->
-		drain = drain & (255 - B(ll));
-		special = special & (255 - B(ll))
-	:: else
-	fi;
-#endif
 #ifdef M_SPLIT_LATE
 	d_step {
 		part_ghost(ll)
@@ -1010,8 +1042,9 @@ inline finish()
 inline at_rest(ll)
 {
 #ifdef DRAIN
-	/* what is marked is to leave */
-	assert(!ON(split & drain, ll) || ON(updrain, ll));
+	/* what is marked is to leave, and a line that is not split is not marked */
+	assert(!ON(drain, ll) || (ON(split, ll) && ON(updrain, ll)));
+	assert(ON(split, ll) || !ON(special, ll));
 #endif
 	if
 	:: ON(up, ll) ->

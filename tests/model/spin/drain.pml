@@ -22,7 +22,8 @@
  * mutant M_DRAIN_NO_REVOKE: draining takes no line away from slots
  * mutant M_DRAIN_REVOKE_FIRST: draining takes the line away from slots, then marks it
  * mutant M_HOLD_NO_LAST_LOOK: who has put a line into at[] does not look again whether it is to leave
- * mutant M_SPLIT_KEEPS_MARKS: a split takes over marks that were set late, when the line had been merged
+ * mutant M_MARK_STAYS: a mark that was set after the line was merged stays for the next one
+ * mutant M_MERGE_MARK_STAYS: the same of one that was set while the line was merged
  * mutant M_GONE_WHEN_FREE: a leaving line of which all is free counts as gone before it is merged
  */
 #define NL 1
@@ -72,22 +73,25 @@ proctype drainer()
 	/* mark_base_line() */
 	if
 	:: ON(split, 0) ->
-#ifndef M_DRAIN_REVOKE_FIRST
-		drain = drain | 1;
-		special = special | 1;
-#endif
-#ifndef M_DRAIN_NO_REVOKE
+#ifdef M_DRAIN_REVOKE_FIRST
 		drop_line(0);
 #endif
-#ifdef M_DRAIN_REVOKE_FIRST
-		drain = drain | 1;
-		special = special | 1;
-#endif
-		/* if it is wholly free, whoever left it has merged it; looking again does no harm */
+		mark_line(0);
 		if
-		:: ON(split, 0) -> merge_if_full(0)
+		:: some ->
+			some = 0;
+#if !defined(M_DRAIN_NO_REVOKE) && !defined(M_DRAIN_REVOKE_FIRST)
+			drop_line(0);
+#endif
+			/* if it is wholly free, whoever left it has merged it; looking again does no harm */
+			if
+			:: ON(split, 0) -> merge_if_full(0)
+			:: else
+			fi
+		:: !some && early -> early = 0; publish(0) /* from its ring, when it ends */
 		:: else
-		fi
+		fi;
+		early = 0
 	:: else
 	fi;
 	finish();
