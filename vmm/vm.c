@@ -330,8 +330,12 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 static int write_acpi(struct vm *vm, uint64_t *rsdp, struct mb_error *err)
 {
 	struct acpi_virtio virtio[PLATFORM_VIRTIO_COUNT];
-	struct acpi_config config = {
-	    .cpus = vm->config.cpus, .virtio = virtio, .virtio_count = vm->devices.count};
+	struct acpi_config config = {.cpus = vm->config.cpus,
+				     .virtio = virtio,
+				     .virtio_count = vm->devices.count,
+				     .regions = vm->layout.region,
+				     .region_count = vm->layout.ram + vm->layout.pluggable,
+				     .pluggable = vm->layout.pluggable};
 	for (unsigned i = 0; i < vm->devices.count; i++) {
 		const struct vm_device *d = &vm->devices.list[i];
 		virtio[i] = (struct acpi_virtio){(uint32_t)d->base, d->size, d->gsi};

@@ -46,7 +46,7 @@ enum {
 /* All tables are made in one piece, which then goes to MEMMAP_ACPI as it is. */
 struct tables {
 	struct aml out;
-	uint64_t fadt, madt, dsdt; /* guest physical addresses */
+	uint64_t fadt, madt, dsdt, srat; /* guest physical addresses; srat 0: none */
 };
 
 static void sum_up(uint8_t *table, size_t length, size_t at)
@@ -239,11 +239,51 @@ static void add_madt(struct tables *t, unsigned cpus)
 	t->madt = close_table(a, table);
 }
 
+/* Memory of the one node that there is (ACPI 6.5, 5.2.16.2). */
+static void add_memory_affinity(struct aml *a, const struct mb_region *r, bool pluggable)
+{
+	enum { MEMORY_AFFINITY = 1, ENABLED = 1, HOT_PLUGGABLE = 2 };
+	const uint8_t head[] = {MEMORY_AFFINITY, 40, 0, 0, 0, 0, 0, 0};
+	aml_bytes(a, head, sizeof(head));
+	aml_number(a, r->gpa, 8);
+	aml_number(a, r->size, 8);
+	aml_number(a, 0, 4);
+	aml_number(a, ENABLED | (pluggable ? HOT_PLUGGABLE : 0), 4);
+	aml_number(a, 0, 8);
+}
+
+/* A processor of that node, as an x2APIC (5.2.16.3): good for all ids. */
+static void add_cpu_affinity(struct aml *a, unsigned id)
+{
+	enum { X2APIC_AFFINITY = 2, ENABLED = 1 };
+	const uint8_t head[] = {X2APIC_AFFINITY, 24, 0, 0};
+	aml_bytes(a, head, sizeof(head));
+	aml_number(a, 0, 4); /* node */
+	aml_number(a, id, 4);
+	aml_number(a, ENABLED, 4);
+	aml_number(a, 0, 8); /* clock domain, reserved */
+}
+
+static void add_srat(struct tables *t, const struct acpi_config *config)
+{
+	struct aml *a = &t->out;
+	size_t table = open_table(a, "SRAT", 3);
+	aml_number(a, 1, 4); /* reserved, 1 for compatibility */
+	aml_number(a, 0, 8);
+	for (unsigned i = 0; i < config->cpus; i++)
+		add_cpu_affinity(a, i);
+	for (unsigned i = 0; i < config->region_count; i++)
+		add_memory_affinity(a, &config->regions[i], i + 1 == config->region_count);
+	t->srat = close_table(a, table);
+}
+
 static uint64_t add_xsdt(struct tables *t)
 {
 	size_t table = open_table(&t->out, "XSDT", 1);
 	aml_number(&t->out, t->fadt, 8);
 	aml_number(&t->out, t->madt, 8);
+	if (t->srat != 0)
+		aml_number(&t->out, t->srat, 8);
 	return close_table(&t->out, table);
 }
 
@@ -273,6 +313,8 @@ int acpi_write(const struct guestmem *mem, const struct acpi_config *config, uin
 	add_dsdt(&t, config);
 	add_fadt(&t);
 	add_madt(&t, config->cpus);
+	if (config->pluggable)
+		add_srat(&t, config);
 	uint64_t xsdt = add_xsdt(&t);
 	fill_rsdp(t.out.bytes, xsdt);
 	int rc = t.out.failed ? -ENOSPC : guestmem_write(mem, MEMMAP_ACPI, t.out.bytes, t.out.used);

@@ -4,12 +4,14 @@
  *
  * Source: ACPI 6.5. The machine is of the hardware-reduced kind: no timer, no fixed registers of old, a sleep
  * control register for power-off, a reset register, and a generic event device that says that the power
- * button was pressed. Tables: RSDP, XSDT, FADT, MADT, DSDT.
+ * button was pressed. Tables: RSDP, XSDT, FADT, MADT, DSDT, and SRAT where memory can be plugged: Linux learns
+ * from it how far memory may reach one day.
  */
 #ifndef VMM_MACHINE_ACPI_H
 #define VMM_MACHINE_ACPI_H
 
 #include "machine/guestmem.h"
+#include <stdbool.h>
 
 /* A virtio-mmio transport. */
 struct acpi_virtio {
@@ -22,6 +24,11 @@ struct acpi_config {
 	unsigned cpus;
 	const struct acpi_virtio *virtio;
 	unsigned virtio_count; /* at most 99 */
+	/* All of the memory's regions, ascending; the last one can be plugged while the guest runs, if
+	 * pluggable. */
+	const struct mb_region *regions;
+	unsigned region_count;
+	bool pluggable;
 };
 
 /* Writes them; *rsdp is where they begin. -ENOSPC: more than fits. */
