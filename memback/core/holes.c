@@ -293,9 +293,10 @@ static void clear_lines(struct mb_frames *f, struct mbc_ref up);
 int mb_frame_holes_merge(struct mb_frames *f, mb_slot slot, mb_frame giant)
 {
 	uint64_t X = giant.n >> MBC_GIANT_SHIFT;
+	struct mbc_slot *s = mbc_slot_get(f, slot);
 	struct mbc_ref up;
 
-	if (!mbc_slot_get(f, slot))
+	if (!s)
 		return -MBC_EBADF;
 	if (!mbc_owned_pool(f))
 		return -MBC_EPERM;
@@ -309,10 +310,20 @@ int mb_frame_holes_merge(struct mb_frames *f, mb_slot slot, mb_frame giant)
 	for (unsigned n = 0; n < MBC_LINE_FRAMES; n++)
 		if (!line_is_full(mbc_ref_get(f, MB_BASE, X * MBC_LINE_FRAMES + n)))
 			return -MBC_EBUSY;
+	mbc_intend_holes(f, s, MBC_WHAT_HOLES_MERGE, giant.n, MBC_GIANT_FRAMES);
 	/* first: whoever walks sees holes from now on, whatever becomes of the lines */
 	mbc_or_seq(&up.block->gone, up.bit);
 	clear_lines(f, up);
+	mbc_intend_none(f, s);
 	return 0;
+}
+
+void mbc_holes_merged(struct mb_frames *f, uint64_t giant)
+{
+	struct mbc_ref up = mbc_ref_get(f, MB_HUGE, giant >> MBC_GIANT_SHIFT);
+
+	if (is_gone(up))
+		clear_lines(f, up);
 }
 
 static void clear_line(struct mb_frames *f, uint64_t L)

@@ -13,5 +13,7 @@ void mbc_holes_clear(struct mb_frames *f, unsigned level, uint64_t X);
  * addition, all of it before a removal. Again does no harm.
  */
 void mbc_holes_undo(struct mb_frames *f, uint64_t first, uint64_t count, bool add);
+/* Completes mb_frame_holes_merge() of the giant frame that begins here, if it was begun. Again does no harm. */
+void mbc_holes_merged(struct mb_frames *f, uint64_t giant);
 
 #endif

@@ -37,6 +37,7 @@ enum mbc_what {
 	MBC_WHAT_FREE,
 	MBC_WHAT_HOLES_ADD,    /* W: first base frame, mask: how many */
 	MBC_WHAT_HOLES_REMOVE, /* the same */
+	MBC_WHAT_HOLES_MERGE,  /* the same, of the giant frame */
 	MBC_WHAT_LEAVING,      /* gone: they are taken next, or are just taken */
 	MBC_WHAT_LEFT,         /* gone: they are taken, and go offline next */
 };

@@ -20,8 +20,8 @@ static uint64_t named_by(const struct mbc_named *n, unsigned level, uint64_t W)
 	uint64_t what = mbc_load_seq(&n->what), at = mbc_load_seq(&n->W), mask = mbc_load_seq(&n->mask);
 	uint64_t giant;
 
-	if ((what & 0xff) == MBC_WHAT_NONE || (what & 0xff) == MBC_WHAT_HOLES_ADD ||
-	    (what & 0xff) == MBC_WHAT_HOLES_REMOVE)
+	/* holes are in somebody's record, and stay there */
+	if ((what & 0xff) == MBC_WHAT_NONE || what >> 8 == MB_BASE)
 		return 0;
 	if (what >> 8 == level)
 		return at == W ? mask : 0;

@@ -154,21 +154,31 @@ static void recover_named(struct mbc_court *c, const struct mbc_named *n, unsign
 	mbc_recover_line(c, MB_GIANT, W / MBC_LINE_WORDS);
 }
 
+/* Holes are their owner's still: what the records say is given back afterwards. */
+static void recover_holes(struct mbc_court *c, uint64_t what, uint64_t first, uint64_t many)
+{
+	if (first >= c->f->capacity || many > c->f->capacity - first ||
+	    !c->recorded(c->arg, MB_HUGE, (mb_frame){first & ~(uint64_t)(MBC_LINE_FRAMES - 1)}))
+		return;
+	if (what == MBC_WHAT_HOLES_MERGE) {
+		mbc_holes_merged(c->f, first);
+		c->out->completed++;
+	} else {
+		mbc_holes_undo(c->f, first, many, what == MBC_WHAT_HOLES_ADD);
+		c->out->undone++;
+	}
+}
+
 static void recover_frames(struct mbc_court *c)
 {
 	const struct mbc_named *n = &mbc_journal_of(c->f, c->dead)->frames;
 	uint64_t what = mbc_load_relaxed(&n->what), freed = c->out->freed, level = what >> 8;
-	uint64_t first = mbc_load_relaxed(&n->W), many = mbc_load_relaxed(&n->mask);
 
 	switch (what & 0xff) {
 	case MBC_WHAT_HOLES_ADD:
 	case MBC_WHAT_HOLES_REMOVE:
-		/* its owner's still: what the records say is given back afterwards */
-		if (first >= c->f->capacity || many > c->f->capacity - first ||
-		    !c->recorded(c->arg, MB_HUGE, (mb_frame){first & ~(uint64_t)(MBC_LINE_FRAMES - 1)}))
-			break;
-		mbc_holes_undo(c->f, first, many, (what & 0xff) == MBC_WHAT_HOLES_ADD);
-		c->out->undone++;
+	case MBC_WHAT_HOLES_MERGE:
+		recover_holes(c, what & 0xff, mbc_load_relaxed(&n->W), mbc_load_relaxed(&n->mask));
 		break;
 	case MBC_WHAT_GOT:
 	case MBC_WHAT_FREE:

@@ -231,8 +231,9 @@ MB_MUST_CHECK int mb_slot_intend_free(struct mb_frames *f, mb_slot slot, enum mb
 int mb_slot_settle(struct mb_frames *f, mb_slot slot);
 
 /*
- * Does anybody's record hold something of this frame, be it by itself or as part of a larger one? Asked for
- * huge frames and for giant ones (where any huge frame of it counts). Read the record with acquire.
+ * Does anybody's record hold this frame, be it by itself or as part of a larger one? Asked for huge frames only.
+ * Read the record with acquire. (Where a giant frame is recorded in part, its owner was killed while he wrote or
+ * cleared the records: then the frame becomes huge ones, and those without a record are freed.)
  */
 typedef bool mb_recorded_fn(void *arg, enum mb_level level, mb_frame frame);
 
@@ -251,11 +252,11 @@ struct mb_recovery {
  * the cost does not depend on the size of the pool.
  *
  * mine: a slot of the caller's, open. One recovery at a time (the caller's lock); all else may go on meanwhile.
- * Whoever is killed in here has left nothing worse behind: recover both slots.
+ * Whoever is killed in here has left nothing worse behind: recover his slot as well.
  *
- * -EAGAIN: the intent of another slot, or a change of ranges, stands in the way. Try again, after recovering the
- * other slots whose threads are dead: the call marks the slot as dead, and then its own intent is in nobody's
- * way. -EPERM: not a pool with owners. -EINVAL: mine is dead.
+ * -EAGAIN: the intent of another slot, or a change of ranges, stands in the way. The call has marked its slot as
+ * dead, so that this one is in nobody's way any more: so call it for all slots of the dead (and the ranges), and
+ * again while one of them says so. -EPERM: not a pool with owners. -EINVAL: mine is dead.
  */
 MB_MUST_CHECK int mb_slot_recover(struct mb_frames *f, mb_slot mine, mb_slot dead, mb_recorded_fn *recorded,
 				  void *arg, struct mb_recovery *out);

@@ -248,6 +248,44 @@ static void prepare_giant_gone(struct world *w)
 	holes(w, true, note(w)[0], GIANT);
 }
 
+static uint64_t count_holes(const struct world *w)
+{
+	struct mb_frames_count c;
+
+	mb_frames_count(w->f, &c);
+	return c.holes;
+}
+
+/* Undone, or it was through. */
+static bool one_of(struct world *w, uint64_t a, uint64_t b)
+{
+	uint64_t n = count_holes(w);
+
+	if (n == a || n == b)
+		return true;
+	snprintf(w->why, sizeof(w->why), "%llu holes, neither %llu nor %llu", (unsigned long long)n,
+		 (unsigned long long)a, (unsigned long long)b);
+	return false;
+}
+
+/* A giant frame that became holes in pieces. */
+static void prepare_pieces_gone(struct world *w)
+{
+	prepare_giant(w);
+	for (uint64_t n = 0; n < 512; n++)
+		holes(w, true, note(w)[0] + n * HUGE, HUGE);
+}
+
+static void merge_holes(struct world *w)
+{
+	(void)!mb_frame_holes_merge(w->f, V, (mb_frame){note(w)[0]});
+}
+
+static bool after_merge(struct world *w)
+{
+	return one_of(w, GIANT, GIANT);
+}
+
 static void add_holes(struct world *w)
 {
 	holes(w, true, note(w)[0] + 60, 8);
@@ -281,26 +319,6 @@ static void remove_gone(struct world *w)
 static void open_gone(struct world *w)
 {
 	holes(w, false, note(w)[0] + 7 * HUGE + 3, 2);
-}
-
-static uint64_t count_holes(const struct world *w)
-{
-	struct mb_frames_count c;
-
-	mb_frames_count(w->f, &c);
-	return c.holes;
-}
-
-/* Undone, or it was through. */
-static bool one_of(struct world *w, uint64_t a, uint64_t b)
-{
-	uint64_t n = count_holes(w);
-
-	if (n == a || n == b)
-		return true;
-	snprintf(w->why, sizeof(w->why), "%llu holes, neither %llu nor %llu", (unsigned long long)n,
-		 (unsigned long long)a, (unsigned long long)b);
-	return false;
 }
 
 static bool after_add(struct world *w)
@@ -493,6 +511,7 @@ const struct kill_case kill_cases[] = {
     {"add a giant hole", prepare_giant, add_gone, after_gone, 0, false},
     {"remove a giant hole", prepare_giant_gone, remove_gone, after_gone, 0, false},
     {"open a giant hole", prepare_giant_gone, open_gone, after_open, 0, false},
+    {"merge the holes of a giant frame", prepare_pieces_gone, merge_holes, after_merge, 0, false},
     {"add a range", NULL, add_giant, after_add_giant, GIANT, false},
     {"add a range, in part", NULL, add_part, after_add_part, GIANT, true},
     {"remove a range", NULL, remove_range, after_remove_range, 0, true},
