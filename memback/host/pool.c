@@ -57,12 +57,18 @@ static int map_private(struct mb_pool *pool, const struct records *r, struct mb_
 {
 	void *p =
 	    mmap(NULL, r->total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uintptr_t at, end;
 
 	if (p == MAP_FAILED)
 		return host_error(err, -errno, "cannot map %s for the pool's records: %s; check `ulimit -v`",
 				  host_size(r->total).text, strerror(errno));
 	/* Sparse tables: a huge page would be filled for each word that is written. */
 	madvise(p, r->total, MADV_NOHUGEPAGE);
+	/* But for the ledger: the guest of a private pool takes all frames, and then every word is written. */
+	at = ((uintptr_t)p + r->ledger + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1);
+	end = ((uintptr_t)p + r->frames) & ~(uintptr_t)(HUGE_BYTES - 1);
+	if (at < end)
+		madvise((void *)at, end - at, MADV_HUGEPAGE);
 	madvise(p, r->total, MADV_DONTFORK);
 	pool->map = p;
 	pool->map_bytes = r->total;
