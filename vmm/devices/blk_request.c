@@ -232,10 +232,12 @@ static bool begin_id(struct blk_request *r, const struct blk_rules *rules, const
 /* The last byte of the chain that we may write is the status (5.2.6). */
 static bool find_status(const struct virtqueue_chain *chain, uint64_t *gpa)
 {
-	const struct virtqueue_segment *last = &chain->segments[chain->count - 1];
+	const struct virtqueue_segment *last;
 
+	/* Of an empty chain there is no last one either. */
 	if (!chain->writable)
 		return false;
+	last = &chain->segments[chain->count - 1];
 	*gpa = last->gpa + last->len - 1;
 	return true;
 }
