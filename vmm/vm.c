@@ -440,6 +440,11 @@ void vm_destroy(struct vm *vm)
 	if (vm == NULL)
 		return;
 	machine_pause(vm->machine);
+	for (unsigned i = 0; i < vm->config.cpus; i++) {
+		char text[160];
+		machine_describe(vm->machine, i, text, sizeof(text));
+		log_at(LOG_DEBUG, "at the end: %s", text);
+	}
 	if (vm->ending)
 		commands_shutdown_event(vm->qmp, vm->reason);
 	unmake(vm);

@@ -373,6 +373,11 @@ void machine_resume(struct machine *m)
 	pthread_mutex_unlock(&m->control.lock);
 }
 
+void machine_describe(struct machine *m, unsigned cpu, char *text, size_t size)
+{
+	vcpu_describe(&m->vcpus[cpu], text, size);
+}
+
 void machine_ended(struct machine *m, enum machine_end end, const char *text)
 {
 	pthread_mutex_lock(&m->control.lock);

@@ -48,6 +48,8 @@ MB_MUST_CHECK int machine_start(struct machine *m, struct mb_error *err);
 /* Returns when no vCPU is in the guest any more. Both are idempotent. */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+/* Says where a vCPU of a paused machine is, for a message. */
+void machine_describe(struct machine *m, unsigned cpu, char *text, size_t size);
 void machine_destroy(struct machine *m);
 
 /* Guest physical addresses have so many bits on this host. */

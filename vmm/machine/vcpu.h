@@ -43,7 +43,8 @@ MB_MUST_CHECK int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry,
 MB_MUST_CHECK int vcpu_start(struct vcpu *v, struct mb_error *err);
 /* Makes it look at the machine's wish, wherever it is. Call with the lock held, after the wish changed. */
 void vcpu_kick(struct vcpu *v);
-/* Says where the vCPU is, for a message: rip, CPL, instruction bytes. On its own thread. */
+/* Says where the vCPU is, for a message: rip, CPL, instruction bytes. On its own thread, or while it
+ * is parked. */
 void vcpu_describe(struct vcpu *v, char *text, size_t size);
 
 /* machine.c: */
