@@ -301,6 +301,22 @@ static void fill_rsdp(uint8_t rsdp[RSDP_BYTES], uint64_t xsdt)
 	sum_up(rsdp, RSDP_BYTES, CHECKSUM_2);
 }
 
+/*
+ * Linux resets a hardware-reduced machine through EFI, and without EFI by a jump to the BIOS' entry, in real
+ * mode, although there is a reset register: efi_reboot_required() in its sources. So there is code at that
+ * place, which does what the jump was meant to.
+ */
+static int write_reset_code(const struct guestmem *mem)
+{
+	static const uint8_t code[] = {
+	    0xb0, 0xfe,                   /* mov $0xfe, %al */
+	    0xe6, PLATFORM_KEYBOARD_PORT, /* out %al, $0x64 */
+	    0xf4,                         /* hlt */
+	    0xeb, 0xf9,                   /* jmp to the first */
+	};
+	return guestmem_write(mem, MEMMAP_RESET, code, sizeof(code));
+}
+
 int acpi_write(const struct guestmem *mem, const struct acpi_config *config, uint64_t *rsdp,
 	       struct mb_error *err)
 {
@@ -318,6 +334,8 @@ int acpi_write(const struct guestmem *mem, const struct acpi_config *config, uin
 	uint64_t xsdt = add_xsdt(&t);
 	fill_rsdp(t.out.bytes, xsdt);
 	int rc = t.out.failed ? -ENOSPC : guestmem_write(mem, MEMMAP_ACPI, t.out.bytes, t.out.used);
+	if (rc == 0)
+		rc = write_reset_code(mem);
 	free(t.out.bytes);
 	if (rc != 0)
 		return error_set(err, rc,

@@ -31,7 +31,8 @@ struct acpi_config {
 	bool pluggable;
 };
 
-/* Writes them; *rsdp is where they begin. -ENOSPC: more than fits. */
+/* Writes them, and code that resets to where the BIOS' would begin; *rsdp is where the tables do. -ENOSPC: more
+ * than fits. */
 MB_MUST_CHECK int acpi_write(const struct guestmem *mem, const struct acpi_config *config, uint64_t *rsdp,
 			     struct mb_error *err);
 

@@ -26,5 +26,5 @@ static bool overlap(uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end)
 bool memmap_is_told(uint64_t gpa, uint64_t size)
 {
 	return overlap(gpa, gpa + size, MEMMAP_INFO_GPA, MEMMAP_CMDLINE_GPA + MEMMAP_CMDLINE_MAX) ||
-	       overlap(gpa, gpa + size, MEMMAP_ACPI, MEMMAP_ACPI_END);
+	       overlap(gpa, gpa + size, MEMMAP_ACPI, MEMMAP_TOLD_END);
 }

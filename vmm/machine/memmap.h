@@ -6,7 +6,7 @@
  *   0x2000  PVH start info, memory map      0x9000   page tables that map 4 GiB as it is (bzImage)
  *   0x3000  command line, 16 KiB            0x9f000  reserved up to 1 MiB; the ACPI tables lie
  *   0x7000  zero page (bzImage)             0xe0000  here, where they are looked for
- *   0x8000  descriptor table (bzImage)
+ *   0x8000  descriptor table (bzImage)      0xffff0  reset code, instead of a BIOS
  */
 #ifndef VMM_MACHINE_MEMMAP_H
 #define VMM_MACHINE_MEMMAP_H
@@ -24,7 +24,9 @@
 #define MEMMAP_PAGE_TABLES 0x9000
 #define MEMMAP_TABLES_END  0xf000
 #define MEMMAP_ACPI        0xe0000
-#define MEMMAP_ACPI_END    0x100000
+#define MEMMAP_ACPI_END    0xff000
+#define MEMMAP_RESET       0xffff0 /* where a processor begins, and a kernel jumps that resets through the BIOS */
+#define MEMMAP_TOLD_END    0x100000
 
 /* The legacy hole that every x86 kernel leaves alone: no RAM is announced in it. */
 #define MEMMAP_HOLE     UINT64_C(0x9f000)
