@@ -80,11 +80,6 @@ struct balloon *vm_balloon(struct vm *vm)
 	return vm->balloon;
 }
 
-struct vm_disks *vm_get_disks(struct vm *vm)
-{
-	return &vm->disks;
-}
-
 struct mem *vm_get_mem(struct vm *vm)
 {
 	return vm->mem.device;

@@ -57,7 +57,6 @@ struct mb_space *vm_space(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm);
 /* Its pluggable memory; NULL: it has none. */
 struct mem *vm_get_mem(struct vm *vm);
-struct vm_disks *vm_get_disks(struct vm *vm);
 
 /* Both are idempotent and send STOP or RESUME when something changed; -EINVAL once the VM is ending. */
 int vm_stop(struct vm *vm);
