@@ -2,7 +2,7 @@
 /* hint.c - part bits and the trees over them. */
 #include "hint.h"
 
-#include "intent.h"
+#include "line.h"
 
 static mbc_a64 *tier_word(const struct mb_frames *f, unsigned level, unsigned tier, uint64_t n)
 {
@@ -67,6 +67,20 @@ bool mbc_part_clear(struct mb_frames *f, struct mbc_ref r)
 	if ((old & ~r.bit) == 0)
 		tree_clear(f, r.level, mbc_block_of(r.L));
 	return (old & r.bit) != 0;
+}
+
+MBC_COLD void mbc_part_tidy(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
+{
+	unsigned hand;
+
+	if (!mbc_has(&r.block->part, r.bit) || !mbc_line_is_empty(r))
+		return;
+	hand = mbc_hand(f, s, r.level, r.L);
+	mbc_part_clear(f, r);
+	/* seq: pairs with the free into an empty word, which may have relied on the bit */
+	if (!mbc_line_is_empty(r))
+		mbc_part_set(f, r);
+	mbc_unhand(f, s, hand);
 }
 
 void mbc_part_forget(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t block)

@@ -14,10 +14,16 @@
 /*
  * Fact 1: whoever sets a bit sets those above it afterwards; whoever clears one looks below it afterwards and
  * sets it again if there is something. So at rest every part bit can be reached from the root.
+ *
+ * Fact 2: at rest the line of a part bit has something free. Publishing looks at the words first; whoever takes
+ * the last frame clears the bit (mbc_part_tidy(), or by holding the line). So the way down the tree ends at a
+ * frame, and does so after one word a tier, a header and a line, whatever has happened before: A10.
  */
 void mbc_part_set(struct mb_frames *f, struct mbc_ref r);
 /* True if it was set, so that one of several callers is the one who cleared it. */
 bool mbc_part_clear(struct mb_frames *f, struct mbc_ref r);
+/* Perhaps the last frame of the line was taken by somebody who does not hold it: fact 2. r is pinned. */
+void mbc_part_tidy(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 /* Some block with part bits, the lowest there is; false: none. */
 bool mbc_part_find(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t *block);
 /* The block has no part bits (or is gone): nobody shall be led there. */

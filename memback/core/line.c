@@ -41,8 +41,11 @@ static MBC_COLD bool take_named(struct mb_frames *f, struct mbc_slot *s, struct 
 			*got = (struct mbc_got){r.L * MBC_LINE_WORDS + w, mbc_lowest_bits(v, n)};
 			mbc_intend_got(f, s, r.level, got->W, got->mask);
 			/* as below; seq: after the intent */
-			if (mbc_cas_seq(&r.line->word[w], &v, v & ~got->mask))
+			if (mbc_cas_seq(&r.line->word[w], &v, v & ~got->mask)) {
+				if (v == got->mask)
+					mbc_part_tidy(f, s, r);
 				return true;
+			}
 		}
 	}
 	mbc_intend_none(f, s);
@@ -64,6 +67,8 @@ bool mbc_line_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, un
 			/* acquire: pairs with the free that set the bits; what was done in the frame is done */
 			if (mbc_cas_acquire(&r.line->word[w], &v, v & ~mask)) {
 				*got = (struct mbc_got){r.L * MBC_LINE_WORDS + w, mask};
+				if (v == mask)
+					mbc_part_tidy(f, s, r);
 				return true;
 			}
 		}
@@ -247,10 +252,12 @@ static void fill(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsi
 
 	*got = (struct mbc_got){r.L * MBC_LINE_WORDS, mask};
 	/* the frame above was in hand until now, and the split still covers all of it */
-	if (mask)
-		mbc_intend_got(f, s, r.level, got->W, mask);
-	else
-		mbc_intend_none(f, s);
+	if (mbc_owned_pool(f)) {
+		if (mask)
+			mbc_name_got(f, s, r.level, got->W, mask);
+		else
+			mbc_name_nothing(f, s);
+	}
 	/* release: pairs with the acquire of whoever takes a bit */
 	mbc_store_release(&r.line->word[0], v & ~mask);
 	if (!host) {

@@ -24,17 +24,6 @@ static bool take_bits(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r,
 	return false;
 }
 
-/* A part bit must not outlive the last free frame of its line. */
-static void tidy(struct mb_frames *f, struct mbc_ref r)
-{
-	if (!mbc_has(&r.block->part, r.bit) || !mbc_line_is_empty(r))
-		return;
-	mbc_part_clear(f, r);
-	/* seq: pairs with the free into an empty word, which may have relied on the bit */
-	if (!mbc_line_is_empty(r))
-		mbc_part_set(f, r);
-}
-
 static int from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W, uint64_t mask)
 {
 	struct mbc_ref r = mbc_pin(f, s, level, W / MBC_LINE_WORDS);
@@ -47,7 +36,7 @@ static int from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 
 		rc = !leaving && take_bits(f, s, r, W, mask) ? 0 : -MBC_EBUSY;
 		if (!rc)
-			tidy(f, r);
+			mbc_part_tidy(f, s, r);
 	}
 	mbc_unpin(f, s);
 	return rc;

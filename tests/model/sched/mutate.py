@@ -181,6 +181,29 @@ MUTANTS = {
         'a line of an owner looks like one of the pool for a moment'),
 }
 
+# What finds it, to be tried first. Any other scenario may, too.
+SCENARIO = {
+    'drain-giant-mark': 'drain-giant',
+    'drain-gone-early': 'drain-gone',
+    'drain-mark-stays': 'drain-last',
+    'drain-online-first': 'drain-again',
+    'drain-split-keeps': 'drain-split',
+    'free-no-settle': 'drain-giant',
+    'holes-split-first': 'holes',
+    'leave-no-look': 'alloc-free',
+    'merge-early': 'drain-merge',
+    'merge-mark-stays': 'drain-last',
+    'merge-no-look': 'free-free',
+    'merge-no-settle': 'drain-giant',
+    'merge-no-undo': 'free-free',
+    'move-store': 'take-drop',
+    'part-no-look': 'vanish-alloc',
+    'split-late': 'stale-split',
+    'take-no-order': 'take-alloc',
+    'vanish-no-guard': 'vanish-part',
+    'vanish-no-undo': 'vanish-alloc',
+}
+
 
 def main():
     if sys.argv[1:] == ['--list']:
@@ -200,6 +223,8 @@ def main():
         f.write(text)
         f.write(f'\n/* {why} */\nint sched_mutant_applied(void);\n')
         f.write(f'int sched_mutant_applied(void)\n{{\n\treturn {int(applied)};\n}}\n')
+        f.write(f'const char *sched_mutant_scenario(void);\n')
+        f.write(f'const char *sched_mutant_scenario(void)\n{{\n\treturn "{SCENARIO.get(name, "")}";\n}}\n')
 
 
 if __name__ == '__main__':
