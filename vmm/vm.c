@@ -346,6 +346,10 @@ static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 	size_t size = strlen(append) + sizeof(places) + CMDLINE_EXTRA;
 	uint64_t rsdp;
 	char *cmdline = malloc(size);
+	if (machine_emulates_ring0() && boot_is_linux(boot))
+		log_at(LOG_WARN,
+		       "this host's KVM emulates guest ring 0: Linux will hardly come up; it needs a KVM "
+		       "that is backed by hardware (VMX or SVM)");
 	if (cmdline == NULL)
 		return error_set(err, -ENOMEM, "out of memory");
 	if (vm->config.cpus > 1)

@@ -67,6 +67,11 @@ void boot_close(struct boot *boot)
 	free(boot);
 }
 
+bool boot_is_linux(const struct boot *boot)
+{
+	return boot->elf == NULL || elf_is_linux(boot->elf);
+}
+
 /*
  * As high as it goes below 4 GiB, in the region that reaches highest there, and clear of what the kernel
  * wants. Returns 0 if there is no such place.

@@ -18,6 +18,8 @@ struct boot;
 /* initrd: a path or NULL. Both paths must outlive it. */
 MB_MUST_CHECK int boot_open(const char *kernel, const char *initrd, struct boot **out, struct mb_error *err);
 void boot_close(struct boot *boot);
+/* Whether it is Linux, or begins as Linux does. */
+bool boot_is_linux(const struct boot *boot);
 
 /* What the guest is told, and where that lies. */
 struct boot_facts {

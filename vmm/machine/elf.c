@@ -14,6 +14,7 @@
 
 #define SEGMENTS_MAX             64
 #define NOTE_BYTES               65536 /* no kernel has more; what lies beyond is not looked at */
+#define XEN_ELFNOTE_GUEST_OS     6
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
 
 struct segment {
@@ -27,6 +28,7 @@ struct elf {
 	const struct image *image;
 	uint32_t entry;
 	bool has_entry;
+	bool is_linux;
 	unsigned count;
 	struct segment segments[SEGMENTS_MAX];
 };
@@ -60,6 +62,10 @@ static void scan_notes(struct elf *elf, const unsigned char *notes, size_t size)
 			memcpy(&elf->entry, notes + at + name, 4);
 			elf->has_entry = true;
 		}
+		if (note.n_type == XEN_ELFNOTE_GUEST_OS && note.n_namesz == 4 &&
+		    memcmp(notes + at, "Xen", 4) == 0 && note.n_descsz >= 5 &&
+		    memcmp(notes + at + name, "linux", 5) == 0)
+			elf->is_linux = true;
 		at += name + desc;
 	}
 }
@@ -193,6 +199,11 @@ static void extend(struct mb_region *used, const struct segment *s)
 	if (s->gpa < used->gpa)
 		used->gpa = s->gpa;
 	used->size = end - used->gpa;
+}
+
+bool elf_is_linux(const struct elf *elf)
+{
+	return elf->is_linux;
 }
 
 int elf_load(const struct elf *elf, const struct guestmem *mem, struct mb_region *used, struct mb_error *err)

@@ -9,6 +9,7 @@
 
 #include "machine/guestmem.h"
 #include "machine/image.h"
+#include <stdbool.h>
 
 /* An opened image whose headers have been read and checked; nothing loaded yet. */
 struct elf;
@@ -19,6 +20,8 @@ void elf_close(struct elf *elf);
 
 /* The 32-bit physical address where the guest begins (ELF note XEN_ELFNOTE_PHYS32_ENTRY). */
 uint32_t elf_entry(const struct elf *elf);
+/* Whether it says that it is Linux (ELF note XEN_ELFNOTE_GUEST_OS). */
+bool elf_is_linux(const struct elf *elf);
 
 /*
  * Reads all segments into guest memory, which must be fresh (zero). None may lie where the VMM puts what it

@@ -52,6 +52,8 @@ void machine_resume(struct machine *m);
 void machine_describe(struct machine *m, unsigned cpu, char *text, size_t size);
 void machine_destroy(struct machine *m);
 
+/* Whether this host's KVM runs guest ring 0 in its instruction emulator, and not on the processor. */
+bool machine_emulates_ring0(void);
 /* Guest physical addresses have so many bits on this host. */
 unsigned machine_address_bits(const struct machine *m);
 /* Do guests see a processor of AMD's kind (whose physical address space has a hole, see layout.h)? */

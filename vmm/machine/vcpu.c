@@ -101,8 +101,7 @@ static void on_mmio(struct vcpu *v)
 		bus_read(bus, BUS_MMIO, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 }
 
-/* Whether this host's KVM runs guest ring 0 in its instruction emulator. */
-static bool host_emulates_ring0(void)
+bool machine_emulates_ring0(void)
 {
 	return access("/sys/module/kvm_pvm", F_OK) == 0;
 }
@@ -122,7 +121,7 @@ static void on_internal_error(struct vcpu *v)
 	if (v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
 		bool ring0 = ioctl(v->fd, KVM_GET_SREGS, &sregs) == 0 && sregs.ss.dpl == 0;
 		crash(v, MACHINE_END_CRASH, "KVM cannot emulate an instruction of the guest",
-		      ring0 && host_emulates_ring0()
+		      ring0 && machine_emulates_ring0()
 			  ? "this host's KVM emulates guest ring 0 and lacks this instruction; Linux needs a "
 			    "KVM that is backed by hardware (VMX or SVM)"
 			  : "");
