@@ -226,12 +226,32 @@ static int keep_end(struct mb_frames *f, struct mbc_slot *s, uint64_t x, uint64_
 	return rc;
 }
 
+static void mark_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64_t mask)
+{
+	struct mbc_ref r = mbc_ref_get(f, MB_BASE, W / MBC_LINE_WORDS);
+	struct mbc_masks m;
+
+	/* a whole line that leaves already needs no masks; nor does one of which nothing is online */
+	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || mbc_edge_open(f, r, MBC_FULL) ||
+	    !mbc_masks_get(f, MB_BASE, W, &m))
+		return;
+	mbc_or_seq(m.drain, mask & mbc_load_seq(m.online));
+	swallow(f, s, MB_BASE, W);
+}
+
 static void mark_base_line(struct mb_frames *f, struct mbc_slot *s, uint64_t L)
 {
 	struct mbc_ref r = mbc_pin(f, s, MB_BASE, L);
 
 	if (mbc_owned_pool(f) || !mbc_is_split(r)) {
 		mbc_unpin(f, s);
+		return;
+	}
+	/* a ragged line never becomes whole, so that its frames have to leave one by one */
+	if (mbc_has(&r.block->ragged, r.bit)) {
+		mbc_unpin(f, s);
+		for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+			mark_base(f, s, L * MBC_LINE_WORDS + w, MBC_FULL);
 		return;
 	}
 	/* before the looks at who holds it and at its words */
@@ -293,19 +313,6 @@ static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
 			break;
 	}
 	mbc_giant_tidy(f, giant);
-}
-
-static void mark_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64_t mask)
-{
-	struct mbc_ref r = mbc_ref_get(f, MB_BASE, W / MBC_LINE_WORDS);
-	struct mbc_masks m;
-
-	/* a whole line that leaves already needs no masks; nor does one of which nothing is online */
-	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || mbc_edge_open(f, r, MBC_FULL) ||
-	    !mbc_masks_get(f, MB_BASE, W, &m))
-		return;
-	mbc_or_seq(m.drain, mask & mbc_load_seq(m.online));
-	swallow(f, s, MB_BASE, W);
 }
 
 static void mark_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_piece p)
