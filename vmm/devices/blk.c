@@ -292,6 +292,7 @@ static int create_parts(struct blk *b, const struct device_host *host)
 	    .loop = host->loop,
 	    .fd = b->config.disk.fd,
 	    .slots = BLK_QUEUE_SIZE,
+	    .elsewhere = b->config.elsewhere,
 	    .on_ready = work,
 	    .on_done = on_done,
 	    .arg = b,

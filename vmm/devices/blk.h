@@ -18,6 +18,7 @@ struct blk;
 
 struct blk_config {
 	unsigned index;   /* of its virtio-mmio transport */
+	bool elsewhere;   /* guest memory may be missing until somebody else makes it present (overcommit) */
 	struct disk disk; /* becomes the device's, which closes it; also if it cannot be made */
 };
 

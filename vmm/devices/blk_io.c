@@ -129,7 +129,7 @@ void blk_io_start(struct blk_io *io, unsigned slot, const struct blk_op *op)
 					(off_t)op->len);
 		break;
 	}
-	if (op->kind > BLK_WRITE || op->len > INLINE_MAX)
+	if (io->config.elsewhere || op->kind > BLK_WRITE || op->len > INLINE_MAX)
 		io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
 	io_uring_sqe_set_data64(sqe, slot);
 	io->busy[slot] = true;

@@ -34,6 +34,7 @@ struct blk_io_config {
 	struct loop *loop;
 	int fd;            /* not owned */
 	unsigned slots;    /* operations in flight, at most */
+	bool elsewhere;    /* none is done by whoever submits it: touching their memory may take long */
 	loop_fn *on_ready; /* on the loop's thread: something is done, so lock and call blk_io_reap() */
 	blk_io_done_fn *on_done;
 	void *arg;

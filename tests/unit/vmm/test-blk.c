@@ -59,10 +59,11 @@ static void bring_up(struct fixture *f)
 	rig_interrupts(&f->r);
 }
 
-static int setup_disk(void **state, bool readonly)
+static int setup_disk(void **state, bool readonly, bool elsewhere)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct blk_config config = {.disk = {.readonly = readonly,
+	struct blk_config config = {.elsewhere = elsewhere,
+				    .disk = {.readonly = readonly,
 					     .bytes = BYTES,
 					     .block_size = 512,
 					     .physical_size = 4096,
@@ -82,12 +83,17 @@ static int setup_disk(void **state, bool readonly)
 
 static int setup(void **state)
 {
-	return setup_disk(state, false);
+	return setup_disk(state, false, false);
 }
 
 static int setup_readonly(void **state)
 {
-	return setup_disk(state, true);
+	return setup_disk(state, true, false);
+}
+
+static int setup_elsewhere(void **state)
+{
+	return setup_disk(state, false, true);
 }
 
 static int teardown(void **state)
@@ -625,6 +631,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_offered, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_write_read, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_many_at_once, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_many_at_once, setup_elsewhere, teardown),
 	    cmocka_unit_test_setup_teardown(test_any_layout, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_id, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_discard_and_zeroes, setup, teardown),
