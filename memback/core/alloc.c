@@ -31,7 +31,7 @@ static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 	if (mbc_line_take(f, s, mbc_ref_sure(f, level, at / MBC_LINE_WORDS), at % MBC_LINE_WORDS, n, got)) {
 		/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
 		if (got->W != at && mbc_cas_seq(&s->at[level], &at, got->W))
-			mbc_slot_locate(f, s, level, got->W);
+			mbc_slot_locate(f, s, level, mbc_word_at(f, level, got->W));
 		return true;
 	}
 	mbc_slot_drop(f, s, s, level);
@@ -84,8 +84,10 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 {
 	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
 	mbc_a32 *ring = level == MB_BASE ? s->ring : s->ring + MBC_RING0;
-	uint32_t turn = mbc_load32_relaxed(&s->turn[level]);
+	uint32_t turn;
 
+	mbc_front_to_ring(f, s, level);
+	turn = mbc_load32_relaxed(&s->turn[level]);
 	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->turn[level]) >> 16; k++) {
 		uint32_t at = (turn - 1 - k) & (size - 1);
 		uint32_t e = mbc_load32_relaxed(&ring[at]);
@@ -177,8 +179,8 @@ static bool from_others(struct mb_frames *f, struct mbc_slot *s, unsigned level,
 		at = mbc_load_seq(&t->at[level]);
 		if (at != MBC_NONE && from_line(f, s, level, at / MBC_LINE_WORDS, n, got))
 			return true;
-		for (uint32_t e = first; e < last; e++) {
-			uint32_t L = mbc_load32_relaxed(&t->ring[e]);
+		for (uint32_t e = first; e <= last; e++) {
+			uint32_t L = mbc_load32_relaxed(e < last ? &t->ring[e] : &t->front[level]);
 
 			if (L && from_line(f, s, level, L - 1, n, got))
 				return true;
@@ -208,6 +210,7 @@ static bool from_top(struct mb_frames *f, struct mbc_slot *s, unsigned n, struct
 		r = mbc_ref_at(r.block, MB_GIANT, b * MBC_BLOCK_LINES + mbc_lowest(high ? high : part));
 		if (mbc_line_take(f, s, r, (unsigned)(own % MBC_LINE_WORDS), n, got)) {
 			mbc_store_relaxed(&s->at[MB_GIANT], got->W);
+			mbc_slot_locate(f, s, MB_GIANT, mbc_word_at(f, MB_GIANT, got->W));
 			return true;
 		}
 		hand = mbc_hand(f, s, MB_GIANT, r.L);
@@ -282,25 +285,6 @@ static MBC_COLD int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned
 	return alloc_patiently(f, s, level, n, got);
 }
 
-/*
- * The one that full memory lives on: a frame came back into a line of which nothing else is free, and is taken
- * again where it is. Out of band, the newest entry of the ring only; 0: not so, go the long way.
- */
-static MBC_INLINE bool from_newest(struct mb_frames *f, struct mbc_slot *s, unsigned level, struct mbc_got *got)
-{
-	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
-	uint32_t at = (mbc_load32_relaxed(&s->turn[level]) - 1) & (size - 1);
-	uint32_t e = mbc_load32_relaxed(&s->ring[level == MB_BASE ? at : MBC_RING0 + at]);
-	bool keep, ok;
-
-	if (!e || mbc_load_relaxed(&s->at[level]) != MBC_NONE)
-		return false;
-	ok = from_entry(f, s, mbc_ref_sure(f, level, e - 1), 1, got, &keep);
-	if (!keep)
-		mbc_ring_drop(s, level, at);
-	return ok;
-}
-
 static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_get(f, slot);
@@ -311,35 +295,32 @@ static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned l
 		return -MBC_EBADF;
 	if (level >= MB_LEVELS)
 		return -MBC_EINVAL;
-	if (!f->in_band && level < MB_GIANT && level >= f->lowest && from_newest(f, s, level, &got))
-		rc = 0;
-	else
-		rc = alloc_slow(f, s, level, 1, &got);
+	rc = alloc_slow(f, s, level, 1, &got);
 	if (!rc)
 		out->n = (got.W * MBC_WORD_BITS + mbc_lowest(got.mask)) << (MB_LEVEL_SHIFT * level);
 	return rc;
 }
 
-/* The word that at[] names. */
-static MBC_INLINE mbc_a64 *held_word(const struct mb_frames *f, const struct mbc_slot *s, unsigned level,
-				     uint64_t at)
+/* The word that at[] names, or one without frames where its place is not known, as in a slot never opened. */
+static MBC_INLINE mbc_a64 *held_word(const struct mb_frames *f, const struct mbc_slot *s, unsigned level)
 {
-	if (f->in_band || level >= MB_GIANT)
-		return mbc_word_at(f, level, at);
-	return (mbc_a64 *)mbc_at(f, (uint64_t)mbc_load32_relaxed(&s->where[level]) * sizeof(mbc_a64));
+	return (mbc_a64 *)((uintptr_t)&f->nowhere +
+			   (uint64_t)mbc_load32_relaxed(&s->where[level]) * sizeof(mbc_a64));
 }
 
 /*
- * The word that at[] names is empty: goes on to the next one of the line that is not. Out of band, levels 0 and
- * 1, and mostly the same as from_held(); of its own because it is due every 64 frames.
+ * The word that at[] names is empty, or somebody was faster: goes on to the next one of the line that has
+ * something. Levels 0 and 1, and mostly the same as from_held(); of its own because it is due every 64 frames.
  */
 static MBC_COLD int alloc_next(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_at(f, slot.n);
 	uint64_t at = mbc_load_relaxed(&s->at[level]);
-	mbc_a64 *word = held_word(f, s, level, at);
+	mbc_a64 *word = held_word(f, s, level);
 
-	for (unsigned k = 1; at != MBC_NONE && at % MBC_LINE_WORDS + k < MBC_LINE_WORDS; k++) {
+	if (!mbc_slot_is_open(f, slot) || at == MBC_NONE || word == &f->nowhere || level == MB_GIANT)
+		return alloc_one_slow(f, slot, level, out);
+	for (unsigned k = 0; at % MBC_LINE_WORDS + k < MBC_LINE_WORDS; k++) {
 		uint64_t v = mbc_load_relaxed(word + k);
 
 		while (v)
@@ -348,40 +329,84 @@ static MBC_COLD int alloc_next(struct mb_frames *f, mb_slot slot, unsigned level
 
 				out->n = (next * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
 				/* fails if the line was taken away from us meanwhile */
-				if (mbc_cas_seq(&s->at[level], &at, next))
-					mbc_slot_locate(f, s, level, next);
+				if (k && mbc_cas_seq(&s->at[level], &at, next))
+					mbc_store32_relaxed(&s->where[level],
+							    mbc_load32_relaxed(&s->where[level]) + k);
 				return 0;
 			}
 	}
 	return alloc_one_slow(f, slot, level, out);
 }
 
-/* The common path: a bit of the word that at[] names. */
+/* The frame of the lowest bit of a word, given the word's address. Out of band. */
+static MBC_INLINE uint64_t frame_at(const struct mb_frames *f, unsigned level, const mbc_a64 *word, uint64_t v)
+{
+	uint64_t off = (uintptr_t)word - (uintptr_t)f - f->off_block[level];
+	uint64_t W =
+	    off / sizeof(mbc_a64) - (off / MBC_PAGE + 1) * (2 * sizeof(struct mbc_line) / sizeof(mbc_a64));
+
+	return (W * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
+}
+
+/*
+ * No line is held. The one that full memory lives on: a frame came back into a word of which nothing else is
+ * free, and is taken again where it is. All else goes the long way.
+ *
+ * Fact 1: front and back speak of one word, which was empty when it was put there. Whoever frees into it while
+ * it is not empty relies on us, and his bit is seen here, or else his CAS finds the word empty after ours and
+ * he remembers it himself. The line's other words are remembered by others, as they were before.
+ */
+static MBC_COLD int alloc_back(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
+{
+	struct mbc_slot *s = mbc_slot_at(f, slot.n);
+	uint32_t back = level < MB_GIANT ? mbc_load32_relaxed(&s->back[level]) : 0;
+	mbc_a64 *word = &f->nowhere + back;
+	struct mbc_block *block;
+	uint64_t v, off;
+	unsigned i;
+
+	if (!back || mbc_load32_relaxed(&s->state) != MBC_SLOT_OPEN)
+		return alloc_one_slow(f, slot, level, out);
+	off = (uintptr_t)word - (uintptr_t)f;
+	/* blocks are pages, and their headers are two lines */
+	block = (struct mbc_block *)mbc_at(f, off & ~(uint64_t)(MBC_PAGE - 1));
+	i = (unsigned)(off % MBC_PAGE / sizeof(struct mbc_line)) - 2;
+	v = mbc_load_relaxed(word);
+	/* as in from_entry(): a hint, so look whether the line is still one of ours */
+	if (!v || (v & (v - 1)) || !((mbc_load_seq(&block->split) & ~mbc_load_seq(&block->drain)) >> i & 1) ||
+	    /* if it is published, the long way sees to that: fact 2 of hint.h */
+	    (mbc_load_relaxed(&block->part) >> i & 1) || !mbc_cas_acquire(word, &v, 0))
+		return alloc_one_slow(f, slot, level, out);
+	mbc_store32_relaxed(&s->back[level], 0);
+	mbc_store32_relaxed(&s->front[level], 0);
+	out->n = frame_at(f, level, word, v);
+	return 0;
+}
+
+/* The common path: a bit of the word that at[] names. A slot that is closed names none. */
 static MBC_INLINE int alloc_one(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_at(f, slot.n);
 	uint64_t at, v;
 	mbc_a64 *word;
 
-	if (!mbc_slot_is_open(f, slot))
+	if (MBC_SELDOM(slot.n >= f->slots))
 		return alloc_one_slow(f, slot, level, out);
 	at = mbc_load_relaxed(&s->at[level]);
-	if (at == MBC_NONE)
-		return alloc_one_slow(f, slot, level, out);
-	word = held_word(f, s, level, at);
+	if (MBC_SELDOM(at == MBC_NONE))
+		return alloc_back(f, slot, level, out);
+	word = held_word(f, s, level);
 	v = mbc_load_relaxed(word);
-	while (v)
-		/* acquire: pairs with the free that set the bit */
-		if (mbc_cas_acquire(word, &v, v & (v - 1))) {
-			out->n = (at * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
-			return 0;
-		}
-	return alloc_next(f, slot, level, out);
+	/* acquire: pairs with the free that set the bit */
+	if (MBC_SELDOM(!v) || MBC_SELDOM(!mbc_cas_acquire(word, &v, v & (v - 1))))
+		return alloc_next(f, slot, level, out);
+	out->n = (at * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
+	return 0;
 }
 
 int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out)
 {
-	if (level == MB_BASE)
+	if (MBC_OFTEN(level == MB_BASE))
 		return alloc_one(f, slot, MB_BASE, out);
 	/* with owners an intent comes first */
 	if ((unsigned)level >= MB_LEVELS || mbc_owned_pool(f))
@@ -416,7 +441,7 @@ static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned lev
 
 	if (at == MBC_NONE)
 		return 0;
-	word = held_word(f, s, level, at);
+	word = held_word(f, s, level);
 	v = mbc_load_relaxed(word);
 	do {
 		if (!v)

@@ -40,7 +40,6 @@ static uint64_t place(struct mb_frames *f)
 		f->lines[level] = div_up(f->capacity, mb_level_frames((enum mb_level)level) * MBC_LINE_FRAMES);
 		f->blocks[level] = div_up(f->lines[level], MBC_BLOCK_LINES);
 	}
-	f->off_slots = MBC_OFF_SLOTS;
 	off += (uint64_t)(f->slots + 1) * sizeof(struct mbc_slot);
 	f->off_journals = mbc_owned_pool(f) ? off : 0;
 	if (mbc_owned_pool(f))
@@ -86,6 +85,7 @@ static void fill_head(struct mb_frames *f, const struct mb_frames_config *c, boo
 	f->base_shift = c->base_shift;
 	f->lowest = c->flags & MB_FRAMES_OWNED ? MB_HUGE : MB_BASE;
 	f->in_band = in_band;
+	f->base_end = in_band || f->lowest != MB_BASE ? 0 : f->capacity;
 	f->meta_bytes = place(f);
 }
 

@@ -99,12 +99,40 @@ static MBC_COLD int free_odd(struct mb_frames *f, struct mbc_slot *s, unsigned l
 }
 
 /*
+ * A frame came back into an empty word of a line that nobody holds: what full memory lives on. Puts the line in
+ * front of the ring, and its word beside it, for alloc_back(). Out of band. False: it is held, or not plain.
+ */
+static MBC_INLINE bool remember_word(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X)
+{
+	uint64_t L = X / MBC_LINE_FRAMES, b = mbc_block_of(L);
+	struct mbc_block *block = (struct mbc_block *)mbc_at(f, f->off_block[level] + b * MBC_PAGE);
+	uintptr_t word = (uintptr_t)block + 2 * sizeof(struct mbc_line) +
+			 (X / MBC_WORD_BITS - b * (MBC_BLOCK_LINES * MBC_LINE_WORDS)) * sizeof(mbc_a64);
+	uint32_t front = mbc_load32_relaxed(&s->front[level]);
+
+	/* seq, both, after the CAS: drain.h, and fact 5 of line.h */
+	if ((mbc_load_seq(&block->special) | mbc_load_seq(&block->held)) >> (L + 2 * b) % MBC_WORD_BITS & 1)
+		return false;
+	if (front == (uint32_t)L + 1) {
+		mbc_store32_relaxed(&s->back[level], 0);
+		return true;
+	}
+	if (front)
+		mbc_front_to_ring(f, s, level);
+	mbc_store32_relaxed(&s->front[level], (uint32_t)L + 1);
+	mbc_store32_relaxed(&s->back[level], (uint32_t)((word - (uintptr_t)&f->nowhere) / sizeof(mbc_a64)));
+	return true;
+}
+
+/*
  * What follows a free now and then. A function of its own, called last, so that the common path needs no stack.
  * X: a frame of the word that was freed into, v and now: the word before and after.
  */
 static MBC_COLD int free_after(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t X, uint64_t v,
 			       uint64_t now)
 {
+	if (v == 0 && now != MBC_FULL && level < MB_GIANT && !f->in_band && remember_word(f, s, level, X))
+		return 0;
 	if (tail_is_due(s, level, X / MBC_LINE_FRAMES, v, now))
 		tail(f, s, level, X / MBC_LINE_FRAMES, v, now);
 	if (f->in_band || mbc_leaves_perhaps(f, level, X))
@@ -161,9 +189,9 @@ static MBC_COLD int free_other(struct mb_frames *f, mb_slot slot, unsigned level
 }
 
 /* What all base frames of a pool without owners and out of band have in common. */
-static inline bool is_common(const struct mb_frames *f, mb_slot slot, uint64_t X)
+static MBC_INLINE bool is_common(const struct mb_frames *f, mb_slot slot, uint64_t X)
 {
-	return (f->lowest | f->in_band) == 0 && X < f->capacity && mbc_slot_is_open(f, slot);
+	return X < f->base_end && mbc_slot_is_open(f, slot);
 }
 
 static inline struct mbc_block *common_block(const struct mb_frames *f, uint64_t X)
@@ -171,12 +199,58 @@ static inline struct mbc_block *common_block(const struct mb_frames *f, uint64_t
 	return (struct mbc_block *)mbc_at(f, f->off_block[0] + mbc_block_of(X / MBC_LINE_FRAMES) * MBC_PAGE);
 }
 
+/* The compare-and-swap failed, or the look at the frame says that it is odd: the general way. */
+static MBC_COLD int free_again(struct mb_frames *f, mb_slot slot, uint64_t X)
+{
+	return free_mask(f, mbc_slot_at(f, slot.n), MB_BASE, X, mbc_bit(X), common_block(f, X), 0);
+}
+
+/* What follows a free into a word that was empty or became full: in the slot's own line, nothing. */
+static MBC_COLD int free_edge(struct mb_frames *f, mb_slot slot, uint64_t X, uint64_t v)
+{
+	struct mbc_slot *s = mbc_slot_at(f, slot.n);
+
+	/* one bit does not make a word full */
+	if (v == 0 && remember_word(f, s, MB_BASE, X))
+		return 0;
+	if (mbc_load_relaxed(&s->at[MB_BASE]) / MBC_LINE_WORDS == X / MBC_LINE_FRAMES &&
+	    !mbc_leaves_perhaps(f, MB_BASE, X))
+		return 0;
+	return free_after(f, s, MB_BASE, X, v, v | mbc_bit(X));
+}
+
+/* free_mask() for one base frame, as short as it can be. */
+static MBC_INLINE int free_common(struct mb_frames *f, mb_slot slot, uint64_t X)
+{
+	uint64_t L = X / MBC_LINE_FRAMES, b = mbc_block_of(L), v, now;
+	uintptr_t base = (uintptr_t)f + f->off_block[0];
+	struct mbc_block *block = (struct mbc_block *)(base + b * MBC_PAGE);
+	/* each block has 62 lines and room for 64: so many bytes of lines, and two more for each header */
+	mbc_a64 *word =
+	    (mbc_a64 *)(base + (b + 1) * 2 * sizeof(struct mbc_line) + X / MBC_WORD_BITS * sizeof(mbc_a64));
+	/* the line in its block: 62 is -2, modulo 64 */
+	unsigned i = (unsigned)(L + 2 * b) % MBC_WORD_BITS;
+
+	/* relaxed: the frame is the caller's, so its line is split since before the caller got it */
+	if (MBC_SELDOM(!((mbc_load_relaxed(&block->split) & ~mbc_load_relaxed(&block->special)) >> i & 1)))
+		return free_again(f, slot, X);
+	v = mbc_load_relaxed(word);
+	now = v | mbc_bit(X);
+	/* seq: publishes what was done in the frame, and comes before the looks at `held` and `special` */
+	if (MBC_SELDOM(v >> (X % MBC_WORD_BITS) & 1) || MBC_SELDOM(!mbc_cas_seq(word, &v, now)))
+		return free_again(f, slot, X);
+	/* seq: either whoever drains sees our bit, or we see that it drains */
+	if (MBC_SELDOM(mbc_load_seq(&block->special) >> i & 1) || MBC_SELDOM(v == 0) ||
+	    MBC_SELDOM(now == MBC_FULL))
+		return free_edge(f, slot, X, v);
+	return 0;
+}
+
 int mb_frame_free(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame frame)
 {
-	if (level != MB_BASE || !is_common(f, slot, frame.n))
+	if (MBC_SELDOM(level != MB_BASE) || MBC_SELDOM(!is_common(f, slot, frame.n)))
 		return free_other(f, slot, level, frame.n);
-	return free_mask(f, mbc_slot_at(f, slot.n), MB_BASE, frame.n, mbc_bit(frame.n),
-			 common_block(f, frame.n), 0);
+	return free_common(f, slot, frame.n);
 }
 
 /* How many base frames follow one another upwards in the word of the first; *mask: their bits. */

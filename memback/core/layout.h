@@ -87,7 +87,7 @@ struct mbc_block {
 	mbc_a64 drain;   /* level 0: all of it is leaving; a set bit has left */
 	mbc_a64 owned;   /* the frame above is allocated whole to an owner, who has holes in it */
 	mbc_a64 host;    /* level 0, in band: the block itself lies in a frame of this line */
-	mbc_a64 gone;    /* level 1: the giant frame above is allocated whole to an owner, and all of it is holes */
+	mbc_a64 gone;    /* level 1: the giant frame above is allocated whole to an owner, all of it holes */
 	mbc_a64 truth_spare;
 	/* hints, another cache line */
 	mbc_a64 part; /* something is free, and it is nobody's */
@@ -120,9 +120,13 @@ struct mbc_slot {
 	mbc_a32 guard; /* in band: the level-0 block (+ 1) that it looks into and that must not vanish */
 	mbc_a32 ring[MBC_RING0 + MBC_RING1];
 	mbc_a32 turn[2]; /* of the rings of levels 0 and 1: where the next line goes, entries in use << 16 */
-	mbc_a32
-	    where[2]; /* out of band: of word at[], its place in the metadata, in words; its owner's alone */
-	mbc_a64 slot_spare[4];
+	mbc_a32 where[MB_LEVELS]; /* of word at[], its place: words from f->nowhere; its owner's alone. 0:
+				     unknown */
+	mbc_a32 where_spare;
+	mbc_a32 front[2]; /* levels 0 and 1: the line (L + 1) before those of the ring, its owner's alone as
+			     they are */
+	mbc_a32 back[2];  /* the only word of it that this is for, its place as in where[]; 0: any */
+	mbc_a64 slot_spare[1];
 };
 
 _Static_assert(sizeof(struct mbc_slot) == 128, "a slot is two cache lines");
@@ -144,10 +148,11 @@ struct mb_frames {
 	uint32_t lowest; /* the lowest level that is handed out */
 	uint32_t
 	    in_band; /* blocks of the levels below this one are found through the directory: 0, or 1 in band */
-	uint64_t off_slots;
+	uint64_t base_end; /* base frames below it are freed without looking anything up: capacity, or 0 */
 	uint64_t off_block[MB_LEVELS]; /* [0]: out of band only */
 	/* the rest is constant too */
 	uint64_t off_directory;
+	mbc_a64 nowhere; /* always 0: the word of who holds nothing, so that a common path less is told apart */
 	uint64_t off_journals; /* in pools with owners: intent.h */
 	uint64_t off_edges;
 	uint64_t off_online[MB_LEVELS]; /* [1], [2] */
@@ -165,10 +170,11 @@ struct mb_frames {
 	mbc_a64 range_lock; /* one change of ranges at a time */
 	mbc_a64 vanished;   /* in band: counts blocks that went away, for readers to notice */
 	mbc_a64 stale;      /* hints are known to be incomplete: rebuild them before saying -ENOMEM */
-	/* in pools with owners: what recovery looks at (intent.h), and where a change of ranges stands (range.h) */
-	mbc_a64 judging;    /* the giant frame (+ 1) that is looked into on behalf of a dead slot */
-	mbc_a64 disturbed;  /* counts who changed something of it meanwhile */
-	mbc_a64 range_op;   /* enum mbc_range_op */
+	/* in pools with owners: what recovery looks at (intent.h), and where a change of ranges stands
+	 * (range.h) */
+	mbc_a64 judging;   /* the giant frame (+ 1) that is looked into on behalf of a dead slot */
+	mbc_a64 disturbed; /* counts who changed something of it meanwhile */
+	mbc_a64 range_op;  /* enum mbc_range_op */
 	mbc_a64 range_first;
 	mbc_a64 range_end;
 	mbc_a64 range_at;   /* pieces before this one are added, or taken */
@@ -182,8 +188,9 @@ _Static_assert(offsetof(struct mb_frames, off_directory) == 64, "the common path
 /* Do two heads agree in all that follows from the configuration? */
 static inline bool mbc_head_equal(const struct mb_frames *a, const struct mb_frames *b)
 {
-	bool same = a->lowest == b->lowest && a->off_slots == b->off_slots && a->off_edges == b->off_edges &&
-		    a->off_directory == b->off_directory && a->off_journals == b->off_journals && a->edges == b->edges &&
+	bool same = a->lowest == b->lowest && a->base_end == b->base_end && a->off_edges == b->off_edges &&
+		    a->off_directory == b->off_directory && a->nowhere.raw == b->nowhere.raw &&
+		    a->off_journals == b->off_journals && a->edges == b->edges &&
 		    a->meta_bytes == b->meta_bytes;
 
 	for (unsigned n = 0; n < MB_LEVELS; n++) {
@@ -402,6 +409,9 @@ static inline uint64_t mbc_bit(uint64_t X)
 {
 	return UINT64_C(1) << (X % MBC_WORD_BITS);
 }
+
+#define MBC_OFTEN(x)  __builtin_expect(!!(x), 1)
+#define MBC_SELDOM(x) __builtin_expect(!!(x), 0)
 
 #define MBC_COLD   __attribute__((noinline))
 #define MBC_INLINE inline __attribute__((always_inline))

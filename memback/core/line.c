@@ -131,31 +131,34 @@ static unsigned hand_at(struct mb_frames *f, struct mbc_slot *s, unsigned level,
 	return at == MBC_NONE || level == MB_GIANT ? MBC_NO_HAND : mbc_hand(f, s, level, at / MBC_LINE_WORDS);
 }
 
-static inline void move_plain(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+static inline void move_plain(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned w)
 {
+	unsigned level = r.level;
+	uint64_t W = r.L * MBC_LINE_WORDS + w;
 	/* seq: pairs with the swap in mbc_slot_drop(): the line is left by one of the two */
 	uint64_t old = mbc_swap_seq(&s->at[level], W);
 
-	mbc_slot_locate(f, s, level, W);
-	if (old != MBC_NONE && old / MBC_LINE_WORDS != W / MBC_LINE_WORDS)
+	mbc_slot_locate(f, s, level, &r.line->word[w]);
+	if (old != MBC_NONE && old / MBC_LINE_WORDS != r.L)
 		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
 
-static MBC_COLD void move_named(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+static MBC_COLD void move_named(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned w)
 {
-	unsigned hand = hand_at(f, s, level, mbc_load_relaxed(&s->at[level]));
+	unsigned hand = hand_at(f, s, r.level, mbc_load_relaxed(&s->at[r.level]));
 
-	move_plain(f, s, level, W);
+	move_plain(f, s, r, w);
 	mbc_unhand(f, s, hand);
 }
 
-/* at[] of the slot is W now; leaves the line that it named before, if nobody took it away meanwhile. */
-static void move_to(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+/* at[] of the slot names word w of the line now; leaves the line that it named before, if nobody took it away
+ * meanwhile. */
+static void move_to(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned w)
 {
 	if (mbc_owned_pool(f))
-		move_named(f, s, level, W);
+		move_named(f, s, r, w);
 	else
-		move_plain(f, s, level, W);
+		move_plain(f, s, r, w);
 }
 
 /* Exchanges at[] for nothing and leaves that line, which is in hand before that. */
@@ -208,7 +211,6 @@ void mbc_slots_drop_line(struct mb_frames *f, struct mbc_slot *s, unsigned level
 static bool hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	unsigned w = 0;
-	uint64_t at;
 
 	if (r.level != MB_GIANT) {
 		if (mbc_has(&r.block->held, r.bit) || (mbc_or_seq(&r.block->held, r.bit) & r.bit))
@@ -222,8 +224,7 @@ static bool hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 		mbc_line_leave(f, s, r);
 		return false;
 	}
-	at = r.L * MBC_LINE_WORDS + w;
-	move_to(f, s, r.level, at);
+	move_to(f, s, r, w);
 	/* seq: either whoever drains sees our at[], or we see `drain` */
 	if (!usable(r)) {
 		mbc_slot_drop(f, s, s, r.level);
@@ -285,7 +286,7 @@ static int split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64
 	mbc_point(MBC_POINT_SPLIT_FILL);
 	fill(f, s, r, n, got);
 	if (mine)
-		move_to(f, s, level, L * MBC_LINE_WORDS);
+		move_to(f, s, r, 0);
 	else
 		mbc_remember(f, s, level, L);
 	mbc_unpin(f, s);
@@ -476,11 +477,19 @@ void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint6
 		ring_swap(s, level, &ring[next], (uint32_t)L + 1);
 }
 
+MBC_COLD void mbc_front_move(struct mb_frames *f, struct mbc_slot *s, unsigned level)
+{
+	mbc_remember(f, s, level, mbc_load32_relaxed(&s->front[level]) - 1);
+	mbc_store32_relaxed(&s->front[level], 0);
+	mbc_store32_relaxed(&s->back[level], 0);
+}
+
 void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level)
 {
 	uint32_t size;
 	mbc_a32 *ring = ring_of(s, level, &size);
 
+	mbc_front_to_ring(f, s, level);
 	for (uint32_t k = 0; k < size; k++) {
 		uint32_t out = mbc_load32_relaxed(&ring[k]);
 		unsigned hand;

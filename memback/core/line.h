@@ -43,15 +43,16 @@ static inline void mbc_unpin(struct mb_frames *f, struct mbc_slot *s)
 		mbc_store32_release(&s->guard, 0);
 }
 
-/* at[] was set to W: keeps its place beside it, so that the common path need not divide. */
-static inline void mbc_slot_locate(const struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W)
+/*
+ * at[] was set to the number of this word: keeps its place beside it, so that the common path need not divide.
+ * In band, blocks of level 0 may lie too far for 32 bits; such a place is unknown, and looked up each time.
+ */
+static inline void mbc_slot_locate(const struct mb_frames *f, struct mbc_slot *s, unsigned level,
+				   const mbc_a64 *word)
 {
-	uint64_t place;
+	uint64_t place = ((uintptr_t)word - (uintptr_t)&f->nowhere) / sizeof(mbc_a64);
 
-	if (f->in_band || level >= MB_GIANT)
-		return;
-	place = (uint64_t)((uintptr_t)mbc_word_at(f, level, W) - (uintptr_t)f) / sizeof(mbc_a64);
-	mbc_store32_relaxed(&s->where[level], (uint32_t)place);
+	mbc_store32_relaxed(&s->where[level], place <= UINT32_MAX ? (uint32_t)place : 0);
 }
 
 /* Frames that were got: bits of one word. */
@@ -98,6 +99,18 @@ bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 
 /* Remembers that the line has something free: in the slot's ring, and what falls out of that, as part. */
 void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
+/*
+ * The line in front of the ring goes into the ring. A frame that came back into an empty word is in front, with
+ * its word: full memory lives on such frames. Out of band, in pools without owners.
+ */
+void mbc_front_move(struct mb_frames *f, struct mbc_slot *s, unsigned level);
+
+static inline void mbc_front_to_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level)
+{
+	if (mbc_load32_relaxed(&s->front[level]))
+		mbc_front_move(f, s, level);
+}
+
 /* Forgets an entry of the ring; nobody need remember its line. */
 void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry);
 /* Empties the ring of a slot. */

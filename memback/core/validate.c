@@ -76,6 +76,8 @@ static unsigned holders(const struct mb_frames *f, struct mbc_ref r, bool *ring)
 		n += at != MBC_NONE && at / MBC_LINE_WORDS == r.L;
 		for (unsigned e = first; e < last; e++)
 			*ring = *ring || mbc_load32_relaxed(&s->ring[e]) == (uint32_t)r.L + 1;
+		*ring = *ring ||
+			(r.level < MB_GIANT && mbc_load32_relaxed(&s->front[r.level]) == (uint32_t)r.L + 1);
 	}
 	return n;
 }
