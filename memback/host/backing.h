@@ -24,6 +24,7 @@ struct backing {
 	uint64_t granule;     /* bytes: the least that give_back() frees */
 	bool huge_pages;      /* large pages can be had */
 	bool collapses;       /* khugepaged may fill holes: frames with holes want MADV_NOHUGEPAGE */
+	bool noreserve;       /* of a space: pages are not reserved when they are mapped */
 	bool blocks_exact;    /* st_blocks counts resident bytes and nothing else */
 };
 

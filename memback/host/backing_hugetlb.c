@@ -37,8 +37,9 @@ static int hugetlb_map(const struct backing *b, void *at, uint64_t offset, uint6
 
 	while (pos < end) {
 		uint64_t next = piece_end(b, pos, end);
-		void *p = mmap((void *)(uintptr_t)pos, next - pos, PROT_READ | PROT_WRITE,
-			       MAP_SHARED | MAP_FIXED, b->fd, (off_t)offset);
+		void *p =
+		    mmap((void *)(uintptr_t)pos, next - pos, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED | (b->noreserve ? MAP_NORESERVE : 0), b->fd, (off_t)offset);
 		int rc = errno;
 
 		if (p == MAP_FAILED && rc == ENOMEM)

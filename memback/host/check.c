@@ -9,6 +9,7 @@
  * A page that was swapped out of a tmpfs counts as missing: the kernel tells no more.
  */
 #include "error.h"
+#include "overcommit.h"
 #include "owner.h"
 #include "report.h"
 
@@ -129,6 +130,8 @@ static void check_holes(struct stride *s, uint64_t i, uint64_t end)
 	uint64_t unit = s->space->mem.granule;
 
 	s->holes += (end - i) << BASE_SHIFT;
+	if (s->space->over)
+		return;
 	if (!s->space->granule_holes) {
 		compare(s, i, end, true, "intruder", "is in the balloon, and yet resident");
 		return;
@@ -143,6 +146,22 @@ static void check_holes(struct stride *s, uint64_t i, uint64_t end)
 		else
 			compare(s, i, i + n, true, "intruder", "is in the balloon, and yet resident");
 		i += n;
+	}
+}
+
+/* Charged when touched: what is present must be there, and nothing else, holes or no holes. */
+static void compare_present(struct stride *s, uint64_t len)
+{
+	for (uint64_t i = 0, n; i < len >> BASE_SHIFT; i += n) {
+		bool present = overcommit_present(s->space, s->gpa + (i << BASE_SHIFT));
+
+		for (n = 1; i + n < len >> BASE_SHIFT; n++)
+			if (overcommit_present(s->space, s->gpa + ((i + n) << BASE_SHIFT)) != present)
+				break;
+		if (present)
+			compare(s, i, i + n, false, "missing", "is charged, and yet not resident");
+		else
+			compare(s, i, i + n, true, "intruder", "is resident, and was never charged");
 	}
 }
 
@@ -180,12 +199,15 @@ static int check_stride(struct stride *s, const struct extent *x, uint64_t pos)
 		rc = backing_residency(space_at(s->space, s->gpa), len, s->vec);
 	if (rc)
 		return rc;
+	if (s->space->over)
+		compare_present(s, len);
 	return mb_frames_walk(s->space->pool->frames, (mb_frame){s->frame}, len >> BASE_SHIFT, check_run, s);
 }
 
 static void check_sums(struct mb_space *space, const struct stride *s, struct report *r)
 {
-	uint64_t charge = space->maximum - s->holes + s->pending;
+	uint64_t charge =
+	    space->over ? overcommit_expected_charge(space) : space->maximum - s->holes + s->pending;
 	uint64_t holes = space_total(&space->inflated), charged = space_total(&space->charged);
 	uint64_t shared_holes = space_total(&space->entry->inflated);
 	uint64_t shared_charged = space_total(&space->entry->charged);
@@ -209,13 +231,18 @@ int mb_space_check(struct mb_space *space, mb_discrepancy_fn *fn, void *arg)
 	int rc = 0;
 
 	check_ledger(space, &r);
-	for (unsigned i = 0; i < space->extents && !r.stop; i++)
-		for (uint64_t pos = 0; pos < space->extent[i].count << BASE_SHIFT && !r.stop; pos += STRIDE) {
+	if (space->over)
+		overcommit_lock(space);
+	for (unsigned i = 0; i < space->extents && !r.stop && rc >= 0; i++)
+		for (uint64_t pos = 0; pos < space->extent[i].count << BASE_SHIFT && !r.stop && rc >= 0;
+		     pos += STRIDE) {
 			rc = check_stride(&s, &space->extent[i], pos);
 			if (rc < 0)
-				return rc;
+				break;
 		}
-	if (!r.stop)
+	if (rc >= 0 && !r.stop)
 		check_sums(space, &s, &r);
-	return r.found;
+	if (space->over)
+		overcommit_unlock(space);
+	return rc < 0 ? rc : r.found;
 }

@@ -3,6 +3,7 @@
  * discard.c - memory that a guest says is free, and keeps: its bytes go back to the kernel, and come again,
  * zero, when it is touched. No hole is marked and the charge stays, since nobody asks before touching it.
  */
+#include "overcommit.h"
 #include "state.h"
 
 #include <errno.h>
@@ -31,8 +32,9 @@ int mb_space_discard(struct mb_space *space, uint64_t gpa, uint64_t len)
 
 		rc = pool_fault(space->pool);
 		if (!rc)
-			rc = space->mem.ops->give_back(&space->mem, space_at(space, run.gpa),
-						       run.frame << BASE_SHIFT, run.len);
+			rc = space->over ? overcommit_give_back(space, &run)
+					 : space->mem.ops->give_back(&space->mem, space_at(space, run.gpa),
+								     run.frame << BASE_SHIFT, run.len);
 		pos += run.len;
 	}
 	return rc;

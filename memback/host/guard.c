@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* guard.c - MADV_NOHUGEPAGE on huge frames with holes, in a bounded number of stretches. */
 #include "guard.h"
+#include "overcommit.h"
 #include "state.h"
 
 #include <errno.h>
@@ -60,6 +61,8 @@ static void advise(const struct mb_space *space, uint64_t index, uint64_t end, b
 			len = r->gpa + r->size - gpa;
 		/* Fails only where mappings run out, and then holes merely may be filled: the check tells. */
 		(void)madvise(space_at(space, gpa), len, mark ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+		if (space->over)
+			overcommit_advise(space, gpa, len, mark ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 		index += len >> HUGE_SHIFT;
 	}
 }

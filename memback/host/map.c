@@ -6,6 +6,7 @@
 #include "map.h"
 #include "backing_ops.h"
 #include "error.h"
+#include "overcommit.h"
 #include "pool_open.h"
 
 #include <errno.h>
@@ -235,7 +236,7 @@ static int reserve_memory(struct mb_space *space, struct mb_error *err)
 {
 	uint64_t left = space->maximum - space->out;
 
-	for (unsigned i = 0; space->mem.ops->reserve && i < space->first_out; i++) {
+	for (unsigned i = 0; space->mem.ops->reserve && !space->over && i < space->first_out; i++) {
 		const struct mb_region *r = &space->region[i];
 		struct space_run run;
 
@@ -303,7 +304,7 @@ int space_map(struct mb_space *space, struct mb_error *err)
 	    madvise(space->window, space->window_bytes, MADV_DONTDUMP))
 		return host_error(err, -errno, "cannot keep guest memory out of forks and core dumps: %s",
 				  strerror(errno));
-	return populate(space, err);
+	return space->over ? overcommit_start(space, err) : populate(space, err);
 }
 
 void space_unmap(struct mb_space *space)

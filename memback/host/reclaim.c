@@ -13,6 +13,7 @@
  * All changes of one call are made by one struct change, whose undoing is the same with the sign turned.
  */
 #include "budget.h"
+#include "overcommit.h"
 #include "state.h"
 
 #include <errno.h>
@@ -215,12 +216,16 @@ static int each_whole(struct mb_space *space, uint64_t gpa, uint64_t len, run_fn
 
 static int give_back_run(struct mb_space *space, const struct space_run *run)
 {
+	if (space->over)
+		return overcommit_give_back(space, run);
 	return space->mem.ops->give_back(&space->mem, space_at(space, run->gpa), run->frame << BASE_SHIFT,
 					 run->len);
 }
 
 static int purge_run(struct mb_space *space, const struct space_run *run)
 {
+	if (space->over)
+		return overcommit_give_back(space, run);
 	return space->mem.ops->purge(&space->mem, space_at(space, run->gpa), run->frame << BASE_SHIFT,
 				     run->len);
 }
@@ -266,14 +271,15 @@ static void account(struct mb_space *space, const struct change *c, uint64_t len
 
 	space_add(&space->inflated, sign * len);
 	space_add(&space->pending, sign * (c->partial - c->pending));
-	space_add(&space->charged, -(sign * c->whole));
+	if (!space->over) /* else what is there is charged, and nothing else */
+		space_add(&space->charged, -(sign * c->whole));
 	space_publish(space);
 }
 
 /* After a failure: memory that went back already must not fail when it is touched. Counts still say holes. */
 static void restore(struct mb_space *space, uint64_t gpa, uint64_t len)
 {
-	if (space->mem.ops->reserve)
+	if (space->mem.ops->reserve && !space->over)
 		(void)each_whole(space, gpa, len, reserve_run);
 	if (space->prealloc)
 		(void)each_whole(space, gpa, len, populate_run);
@@ -298,7 +304,8 @@ int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 		(void)set_holes_range(space, gpa, len, false);
 		return rc;
 	}
-	budget_uncharge(space->pool->vars, c.whole);
+	if (!space->over)
+		budget_uncharge(space->pool->vars, c.whole);
 	account(space, &c, len, true);
 	merge_holes(space, gpa, len);
 	return 0;
@@ -340,7 +347,9 @@ static void zero_pending(struct mb_space *space, uint64_t gpa, uint64_t len)
 	for (uint64_t pos = gpa; pos < gpa + len;) {
 		struct piece p = piece_at(space, pos, gpa + len - pos);
 
-		if (!p.whole)
+		if (!p.whole && space->over)
+			overcommit_zero(space, p.gpa, p.len);
+		else if (!p.whole)
 			memset(space_at(space, p.gpa), 0, p.len);
 		pos += p.len;
 	}
@@ -355,7 +364,7 @@ static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len, bool 
 {
 	int rc = keep ? 0 : each_whole(space, gpa, len, purge_run);
 
-	if (!rc && space->mem.ops->reserve)
+	if (!rc && space->mem.ops->reserve && !space->over)
 		rc = each_whole(space, gpa, len, reserve_run);
 	if (!rc && space->prealloc)
 		rc = each_whole(space, gpa, len, populate_run);
@@ -379,11 +388,11 @@ static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep
 		return rc;
 	c = sum_pieces(space, gpa, len);
 	rc = pool_fault(space->pool);
-	if (!rc)
+	if (!rc && !space->over)
 		rc = budget_charge(space->pool->vars, c.whole, NULL);
 	if (!rc) {
 		rc = make_usable(space, gpa, len, keep);
-		if (rc)
+		if (rc && !space->over)
 			budget_uncharge(space->pool->vars, c.whole);
 	}
 	if (rc) {

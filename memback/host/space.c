@@ -9,6 +9,7 @@
 #include "budget.h"
 #include "error.h"
 #include "map.h"
+#include "overcommit.h"
 #include "owner.h"
 #include "place.h"
 #include "pool_open.h"
@@ -66,24 +67,24 @@ static int take_frames(struct mb_space *space, struct mb_error *err)
 static int charge(struct mb_space *space, struct mb_error *err)
 {
 	struct pool_vars *vars = space->pool->vars;
-	uint64_t missing = 0;
+	uint64_t missing = 0,
+		 bytes = space->over ? overcommit_first_charge(space) : space->maximum - space->out;
 	int rc = pool_fault(space->pool);
 
 	if (!rc)
-		rc = budget_charge(vars, space->maximum - space->out, &missing);
+		rc = budget_charge(vars, bytes, &missing);
 	if (rc == -EDQUOT)
 		return host_error(
 		    err, rc,
 		    "the pool's budget lacks %s (%llu bytes): %s wanted, %s of %s used; inflate or "
 		    "end another guest, or make the budget larger",
-		    host_size(missing).text, (unsigned long long)missing,
-		    host_size(space->maximum - space->out).text,
+		    host_size(missing).text, (unsigned long long)missing, host_size(bytes).text,
 		    host_size(space_total(&vars->budget_used)).text,
 		    host_size(space_total(&vars->budget)).text);
 	if (rc)
 		return host_error(err, rc, "cannot charge the budget: %s", strerror(-rc));
 	space->has_charge = true;
-	space_add(&space->charged, space->maximum - space->out);
+	space_add(&space->charged, bytes);
 	space_publish(space);
 	return 0;
 }
@@ -95,6 +96,7 @@ static int open_memory(struct mb_space *space, struct mb_error *err)
 	struct stat st;
 
 	space->mem = pool->mem;
+	space->mem.noreserve = space->over != NULL;
 	if (!pool->shared)
 		return 0;
 	space->mem.fd = open(pool->mem_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -193,6 +195,9 @@ static int each_taken(struct mb_space *space, taken_fn *fn)
 
 static int give_back_frames(struct mb_space *space, uint64_t first, uint64_t count)
 {
+	/* Nothing is reserved with overcommit, so that what is there is all there is. */
+	if (space->mem.noreserve)
+		return space->mem.ops->purge(&space->mem, NULL, first << BASE_SHIFT, count << BASE_SHIFT);
 	return space->mem.ops->forget(&space->mem, first << BASE_SHIFT, count << BASE_SHIFT);
 }
 
@@ -235,6 +240,7 @@ static int release(struct mb_space *space)
  */
 static void space_undo(struct mb_space *space)
 {
+	overcommit_free(space);
 	space_unmap(space);
 	(void)release(space);
 	if (space->pool->shared && space->mem.fd >= 0)
@@ -286,8 +292,10 @@ static struct mb_space *space_new(struct mb_pool *pool, const struct mb_space_co
 
 static int space_make(struct mb_space *space, const struct mb_space_config *config, struct mb_error *err)
 {
-	int rc = open_memory(space, err);
+	int rc = config->overcommit ? overcommit_prepare(space, config, err) : 0;
 
+	if (!rc)
+		rc = open_memory(space, err);
 	if (!rc)
 		rc = space_make_counts(space, err);
 	if (rc)

@@ -12,6 +12,8 @@
 #include <memback/pool.h>
 #include <pthread.h>
 
+struct overcommit;
+
 struct mb_pool {
 	struct backing mem;
 	uint64_t size; /* bytes of frame numbers */
@@ -53,6 +55,7 @@ struct mb_space {
 	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
 	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
 	struct guard guard;
+	struct overcommit *over; /* charged when touched; NULL: charged when made */
 };
 
 /* Tests make any step fail: 0, or -EIO once. */

@@ -59,7 +59,7 @@ static bool map_data(struct blk_request *r, const struct virtqueue *vq, struct v
 	if (!iov_reserve(r, cursor->end - cursor->next))
 		return false;
 	for (uint64_t left = len; virtqueue_next(cursor, left, &piece); left -= piece.len) {
-		void *hva = guestmem_hva(vq->mem, piece.gpa, piece.len);
+		void *hva = guestmem_touch(vq->mem, piece.gpa, piece.len);
 
 		if (!hva)
 			return false;

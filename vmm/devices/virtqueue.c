@@ -101,7 +101,7 @@ void virtqueue_area(const struct virtqueue *vq, unsigned i, uint64_t *gpa, uint6
  * gate refuse all the same, a load gives 0 and a store is lost: both are a guest that sees a dead queue. */
 static uint16_t ring_load(const struct virtqueue *vq, uint64_t gpa, int order)
 {
-	const uint16_t *p = guestmem_hva(vq->mem, gpa, sizeof(*p));
+	const uint16_t *p = guestmem_touch(vq->mem, gpa, sizeof(*p));
 
 	if (!p)
 		return 0;
@@ -111,7 +111,7 @@ static uint16_t ring_load(const struct virtqueue *vq, uint64_t gpa, int order)
 
 static void ring_store(const struct virtqueue *vq, uint64_t gpa, uint16_t value)
 {
-	uint16_t *p = guestmem_hva(vq->mem, gpa, sizeof(*p));
+	uint16_t *p = guestmem_touch(vq->mem, gpa, sizeof(*p));
 
 	if (p)
 		__atomic_store_n(p, htole16(value), __ATOMIC_SEQ_CST);

@@ -97,7 +97,7 @@ static int load_initrd(const struct boot *boot, const struct guestmem *mem, cons
 	uint64_t end = boot->elf == NULL ? (uint64_t)boot->bz.initrd_max + 1 : INITRD_END;
 	uint64_t size = boot->initrd.size;
 	uint64_t gpa = place_initrd(facts, used, size, end < INITRD_END ? end : INITRD_END);
-	void *hva = gpa == 0 ? NULL : guestmem_hva(mem, gpa, size);
+	void *hva = gpa == 0 ? NULL : guestmem_touch(mem, gpa, size);
 	if (hva == NULL)
 		return error_set(err, -ENOEXEC,
 				 "initrd '%s': its %llu bytes do not fit into the guest's memory beside the "

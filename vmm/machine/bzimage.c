@@ -154,7 +154,10 @@ int bzimage_load(const struct bzimage *bz, const struct guestmem *mem, struct mb
 		    "memory; give the guest more with --memory",
 		    bz->image->path, (unsigned long long)size, (unsigned long long)at);
 	*used = (struct mb_region){at, size};
-	return image_read(bz->image, bz->offset, guestmem_hva(mem, at, bz->size), bz->size, err);
+	void *hva = guestmem_touch(mem, at, bz->size);
+	if (hva == NULL)
+		return error_set(err, -ENOMEM, "kernel '%s': the pool has no memory for it", bz->image->path);
+	return image_read(bz->image, bz->offset, hva, bz->size, err);
 }
 
 /* ---- what it is told ---------------------------------------------------------------------------------- */

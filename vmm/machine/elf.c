@@ -211,7 +211,7 @@ int elf_load(const struct elf *elf, const struct guestmem *mem, struct mb_region
 	*used = (struct mb_region){0};
 	for (unsigned i = 0; i < elf->count; i++) {
 		const struct segment *s = &elf->segments[i];
-		void *hva = guestmem_hva(mem, s->gpa, s->in_memory);
+		void *hva = guestmem_touch(mem, s->gpa, s->in_memory);
 		if (hva == NULL)
 			return error_set(
 			    err, -ENOEXEC,

@@ -43,10 +43,25 @@ void *guestmem_hva(const struct guestmem *mem, uint64_t gpa, uint64_t len)
 	return hva;
 }
 
+/* The same, and all of it is there: touching it waits for nobody. */
+static void *find_present(const struct guestmem *mem, uint64_t gpa, uint64_t len)
+{
+	void *hva = find(mem, gpa, len);
+	return hva != NULL && mb_space_present(mem->space, gpa, len) == 0 ? hva : NULL;
+}
+
+void *guestmem_touch(const struct guestmem *mem, uint64_t gpa, uint64_t len)
+{
+	lock(mem);
+	void *hva = find_present(mem, gpa, len);
+	unlock(mem);
+	return hva;
+}
+
 int guestmem_read(const struct guestmem *mem, uint64_t gpa, void *to, size_t len)
 {
 	lock(mem);
-	const void *hva = find(mem, gpa, len);
+	const void *hva = find_present(mem, gpa, len);
 	if (hva != NULL)
 		memcpy(to, hva, len);
 	unlock(mem);
@@ -56,7 +71,7 @@ int guestmem_read(const struct guestmem *mem, uint64_t gpa, void *to, size_t len
 int guestmem_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t len)
 {
 	lock(mem);
-	void *hva = find(mem, gpa, len);
+	void *hva = find_present(mem, gpa, len);
 	if (hva != NULL)
 		memcpy(hva, from, len);
 	unlock(mem);

@@ -22,9 +22,14 @@ struct guestmem {
 	const struct plugmap *plug;
 };
 
-/* Host address of [gpa, gpa + len), valid while the space lives; NULL unless all of it is guest memory. */
+/*
+ * Host address of [gpa, gpa + len), valid while the space lives; NULL unless all of it is guest memory. Who
+ * touches what has this address may wait for memory, when that is overcommitted: it is for who only asks.
+ */
 void *guestmem_hva(const struct guestmem *mem, uint64_t gpa, uint64_t len);
-/* Copies; -EFAULT unless all of it is guest memory (then nothing was copied). */
+/* The same for who touches it now; NULL also where the host has no memory for it. */
+void *guestmem_touch(const struct guestmem *mem, uint64_t gpa, uint64_t len);
+/* Copies; -EFAULT unless all of it is guest memory that is there, or can be had (then nothing was copied). */
 int guestmem_read(const struct guestmem *mem, uint64_t gpa, void *to, size_t len);
 int guestmem_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t len);
 

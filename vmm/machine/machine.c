@@ -28,6 +28,9 @@
 #define IDENTITY_MAP_GPA UINT64_C(0xfeab0000)
 #define TSS_GPA          (IDENTITY_MAP_GPA + 0x1000)
 
+/* What vCPUs are given to leave the guest, while one of them waits for memory. */
+#define STARVED_WAIT_NS 20000000
+
 struct machine {
 	struct machine_config config;
 	int kvm;
@@ -352,6 +355,21 @@ int machine_start(struct machine *m, struct mb_error *err)
 	return 0;
 }
 
+/*
+ * Waits for a change. True: enough was waited, since a vCPU whose touch waits for memory cannot be had out of
+ * the kernel (before Linux 6.2). It cannot go on without passing park(), either.
+ */
+static bool wait_parked(struct machine *m)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += STARVED_WAIT_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	int rc = pthread_cond_timedwait(&m->control.changed, &m->control.lock, &until);
+	return rc == ETIMEDOUT && m->mem.space != NULL && mb_space_starved(m->mem.space);
+}
+
 void machine_pause(struct machine *m)
 {
 	pthread_mutex_lock(&m->control.lock);
@@ -359,8 +377,8 @@ void machine_pause(struct machine *m)
 	for (unsigned i = 0; i < m->vcpu_count; i++)
 		vcpu_kick(&m->vcpus[i]);
 	for (unsigned i = 0; i < m->vcpu_count; i++) {
-		while (m->vcpus[i].started && !m->vcpus[i].parked)
-			pthread_cond_wait(&m->control.changed, &m->control.lock);
+		while (m->vcpus[i].started && !m->vcpus[i].parked && !wait_parked(m))
+			continue;
 	}
 	pthread_mutex_unlock(&m->control.lock);
 }

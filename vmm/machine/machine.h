@@ -45,7 +45,8 @@ struct boot;
 MB_MUST_CHECK int machine_load(struct machine *m, const struct boot *boot, const char *cmdline, uint64_t rsdp,
 			       struct mb_error *err);
 MB_MUST_CHECK int machine_start(struct machine *m, struct mb_error *err);
-/* Returns when no vCPU is in the guest any more. Both are idempotent. */
+/* Returns when no vCPU is in the guest any more, but for those that wait in the kernel for memory which the
+ * space lacks: they do not go on either, until machine_resume(). Both are idempotent. */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 /* Says where a vCPU of a paused machine is, for a message. */

@@ -29,7 +29,7 @@ enum mb_backing {
 	MB_BACKING_MEMFD,      /* memfd, transparent huge pages where the kernel lets it */
 	MB_BACKING_HUGETLB_2M, /* reserved huge pages */
 	MB_BACKING_HUGETLB_1G,
-	MB_BACKING_FILE,       /* a file: tmpfs, hugetlbfs or disk */
+	MB_BACKING_FILE, /* a file: tmpfs, hugetlbfs or disk */
 };
 
 /* "anon", "memfd", "hugetlb=2M", "hugetlb=1G", "file"; and the reverse (-EINVAL; "hugetlb" means 2M). */
@@ -38,14 +38,14 @@ MB_MUST_CHECK int mb_backing_parse(const char *text, enum mb_backing *out);
 
 struct mb_pool_config {
 	enum mb_backing backing;
-	uint64_t size;           /* bytes of frame numbers; a multiple of 2 MiB (1 GiB for hugetlb=1G) */
-	uint64_t budget;         /* bytes that may be out with owners; 0 means size */
+	uint64_t size;   /* bytes of frame numbers; a multiple of 2 MiB (1 GiB for hugetlb=1G) */
+	uint64_t budget; /* bytes that may be out with owners; 0 means size */
 	/*
-	 * Pool file: where the memory file goes; NULL: PATH.mem. Private pool with MB_BACKING_FILE: a directory,
-	 * or a file that is not there yet and whose name is removed at once.
+	 * Pool file: where the memory file goes; NULL: PATH.mem. Private pool with MB_BACKING_FILE: a
+	 * directory, or a file that is not there yet and whose name is removed at once.
 	 */
 	const char *memory_path;
-	unsigned mode;           /* pool file: its permission bits; 0 means 0600 */
+	unsigned mode; /* pool file: its permission bits; 0 means 0600 */
 };
 
 struct mb_pool;
@@ -75,27 +75,27 @@ MB_MUST_CHECK int mb_pool_destroy(const char *path, struct mb_error *err);
 
 struct mb_pool_status {
 	enum mb_backing backing;
-	uint64_t granule;       /* bytes: the least that the backing can give back */
-	uint64_t size;          /* bytes of frame numbers online */
-	uint64_t budget;        /* bytes */
-	uint64_t budget_used;   /* bytes out with owners (holes not included, pending included) */
-	uint64_t resident;      /* bytes that the kernel says the backing holds */
-	uint64_t owners;        /* live owners */
+	uint64_t granule;     /* bytes: the least that the backing can give back */
+	uint64_t size;        /* bytes of frame numbers online */
+	uint64_t budget;      /* bytes */
+	uint64_t budget_used; /* bytes out with owners (holes not included, pending included) */
+	uint64_t resident;    /* bytes that the kernel says the backing holds */
+	uint64_t owners;      /* live owners */
 	struct mb_frames_count frames;
-	bool huge_pages;        /* large pages can be had */
+	bool huge_pages; /* large pages can be had */
 };
 /* Any thread. The resident bytes of a pool without a file are counted page by page. */
 MB_MUST_CHECK int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct mb_error *err);
 
 struct mb_owner_status {
 	char name[64];
-	uint32_t id;         /* with its generation: never used again for another owner */
-	int64_t pid;         /* as it said; shown, not trusted */
+	uint32_t id; /* with its generation: never used again for another owner */
+	int64_t pid; /* as it said; shown, not trusted */
 	bool live;
-	uint64_t maximum;    /* bytes of guest physical memory */
-	uint64_t actual;     /* bytes charged: maximum - inflated + pending */
-	uint64_t inflated;   /* bytes of holes */
-	uint64_t pending;    /* bytes of holes that the backing cannot give back yet (below its granule) */
+	uint64_t maximum;  /* bytes of guest physical memory */
+	uint64_t actual;   /* bytes charged: maximum - inflated + pending */
+	uint64_t inflated; /* bytes of holes */
+	uint64_t pending;  /* bytes of holes that the backing cannot give back yet (below its granule) */
 };
 /* Calls fn for each owner in the pool's table, dead ones (live = false) included; a non-zero return ends the
  * walk and is returned. Any thread. */
@@ -122,19 +122,29 @@ struct mb_space_config {
 	const char *name;                /* the owner's: unique among the live owners of the pool, < 64 bytes */
 	const struct mb_region *regions; /* ascending, not overlapping */
 	unsigned region_count;
-	bool prealloc;                   /* make all of it resident now, and again what is deflated */
+	bool prealloc; /* make all of it resident now, and again what is deflated */
 	/*
 	 * The last so many regions begin inflated, at no cost a page: nothing of them is charged or resident
 	 * until mb_space_deflate() takes it in. For memory that a guest may be given later.
 	 */
 	unsigned regions_out;
+	/*
+	 * Charge bytes when they are touched, not now, see mb_overcommit_check(). The space has a thread of its
+	 * own for it. on_starved (may be NULL) is told on that thread when a touch must wait for memory, and
+	 * when it goes on; it must be short, and call nothing that takes a space but mb_space_starved().
+	 */
+	bool overcommit;
+	uint64_t
+	    minimum; /* with overcommit: so many bytes are charged from the start, whether touched or not */
+	void (*on_starved)(void *arg, bool starved);
+	void *starved_arg;
 };
 
 /*
  * An owner together with its guest address space. Made in one step: the budget is charged with the sum of
- * the regions (but for those that begin inflated), frames are taken in runs as large and contiguous as there are, the ledger is written, and
- * the memory is mapped linearly at window + gpa. On failure nothing is charged or taken: -EDQUOT names the
- * bytes that the budget lacks, -ENOMEM the frames, -EEXIST the owner of that name.
+ * the regions (but for those that begin inflated), frames are taken in runs as large and contiguous as there
+ * are, the ledger is written, and the memory is mapped linearly at window + gpa. On failure nothing is charged
+ * or taken: -EDQUOT names the bytes that the budget lacks, -ENOMEM the frames, -EEXIST the owner of that name.
  *
  * Thread safety: mb_space_hva() from any thread; all else from one thread at a time.
  */
@@ -188,6 +198,50 @@ bool mb_space_can_discard(const struct mb_space *space);
 /* Bytes that the budget could still charge now. */
 uint64_t mb_space_budget_left(const struct mb_space *space);
 
+/* ---- overcommit ------------------------------------------------------------------------------------- */
+
+/*
+ * A space with overcommit is charged for what is touched: the window is watched (userfaultfd), whoever touches
+ * a page that is missing waits until it is charged and present. When the budget has nothing left, it waits
+ * until there is something; nothing fails, and no signal comes. What is inflated and yet touched is charged
+ * like all else. Deflating such a space charges nothing, so that it cannot fail for want of bytes.
+ */
+typedef void mb_starved_fn(void *arg, bool starved);
+
+/* May this process watch memory? -EPERM, -EACCES... with the remedy. Takes nothing. */
+MB_MUST_CHECK int mb_overcommit_check(struct mb_error *err);
+/*
+ * Makes [gpa, gpa + len) present, so that touching it now waits for nothing. -EAGAIN: the budget lacks the
+ * bytes (a small reserve included), touching it would wait; -EFAULT: the space was abandoned; -ERANGE. Any
+ * thread. Without overcommit: 0 for all that is guest memory.
+ */
+MB_MUST_CHECK int mb_space_present(struct mb_space *space, uint64_t gpa, uint64_t len);
+/* Somebody waits for memory that the budget lacks. Any thread. */
+bool mb_space_starved(const struct mb_space *space);
+/*
+ * Ends all waiting: from now on touching the window is an error (KVM_RUN: EFAULT), and takes no memory. What is
+ * left to do is to destroy the space. Without overcommit nothing happens.
+ */
+void mb_space_abandon(struct mb_space *space);
+
+struct mb_overcommit_status {
+	uint64_t present;      /* bytes that are charged and there */
+	uint64_t reserve;      /* bytes that are charged besides, for mb_space_present() when nothing is left */
+	uint64_t minimum;      /* as configured */
+	uint64_t faults;       /* that were heard of */
+	uint64_t populated;    /* bytes made present in all, of which */
+	uint64_t ahead;        /* bytes before they were asked for */
+	uint64_t by_gate;      /* pages that mb_space_present() lacked */
+	uint64_t hole_touches; /* pages touched although they were inflated */
+	uint64_t starved_count; /* how often somebody had to wait for the budget */
+	uint64_t starved_ns;    /* and how long in all */
+	bool starved;           /* right now; the rest is valid then */
+	uint64_t missing;       /* bytes that the budget lacks */
+	const char *reason;     /* "budget", or "host": its kernel has none */
+};
+/* False: no overcommit here. Any thread. */
+bool mb_space_get_overcommit(struct mb_space *space, struct mb_overcommit_status *out);
+
 struct mb_space_status {
 	struct mb_owner_status owner;
 	uint64_t resident; /* bytes, as the kernel counts them for the mapped window */
@@ -216,12 +270,12 @@ int mb_space_walk(struct mb_space *space, uint64_t step, mb_stretch_fn *fn, void
 
 /* One place where two records disagree. */
 struct mb_discrepancy {
-	const char *kind;  /* "missing": charged and preallocated but not resident; "intruder": a hole that is
-			      resident; "ledger": ledger and extents disagree; "allocator"; "budget" */
-	uint64_t gpa;      /* UINT64_MAX: none */
-	uint64_t frame;    /* UINT64_MAX: none */
-	uint64_t len;      /* bytes */
-	char text[200];    /* one line */
+	const char *kind; /* "missing": charged and preallocated but not resident; "intruder": a hole that is
+			     resident; "ledger": ledger and extents disagree; "allocator"; "budget" */
+	uint64_t gpa;     /* UINT64_MAX: none */
+	uint64_t frame;   /* UINT64_MAX: none */
+	uint64_t len;     /* bytes */
+	char text[200];   /* one line */
 };
 typedef int mb_discrepancy_fn(void *arg, const struct mb_discrepancy *d);
 /*
