@@ -15,7 +15,7 @@
 struct mb_space {
 	unsigned char *mem; /* both halves, one after the other */
 	bool out[FAKE_PAGES];
-	uint64_t out_count, budget, fail_page;
+	uint64_t out_count, budget, fail_page, absent_page;
 	int fail_error;
 	struct fake_calls calls;
 };
@@ -31,7 +31,7 @@ struct mb_space *fake_space_create(void)
 	if (s->mem == MAP_FAILED)
 		abort();
 	s->budget = UINT64_MAX / 2;
-	s->fail_page = UINT64_MAX;
+	s->fail_page = s->absent_page = UINT64_MAX;
 	return s;
 }
 
@@ -55,6 +55,11 @@ void fake_space_fail_at(struct mb_space *s, uint64_t page, int error)
 {
 	s->fail_page = page;
 	s->fail_error = error;
+}
+
+void fake_space_set_absent(struct mb_space *s, uint64_t page)
+{
+	s->absent_page = page;
 }
 
 /* Index of a page in our arrays, or FAKE_PAGES. */
@@ -196,6 +201,13 @@ int mb_space_discard(struct mb_space *s, uint64_t gpa, uint64_t len)
 	s->calls.discards++;
 	s->calls.discarded += len >> 12;
 	return 0;
+}
+
+int mb_space_present(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	if (!mb_space_hva(s, gpa, len))
+		return -ERANGE;
+	return s->absent_page >= gpa >> 12 && s->absent_page <= (gpa + len - 1) >> 12 ? -EAGAIN : 0;
 }
 
 uint64_t mb_space_budget_left(const struct mb_space *s)

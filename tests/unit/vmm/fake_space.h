@@ -30,6 +30,8 @@ struct fake_calls *fake_space_calls(struct mb_space *space);
 void fake_space_set_budget(struct mb_space *space, uint64_t left);
 /* Calls whose range has this page fail with this error. */
 void fake_space_fail_at(struct mb_space *space, uint64_t page, int error);
+/* This page cannot be had now, as with overcommit; UINT64_MAX: all can. */
+void fake_space_set_absent(struct mb_space *space, uint64_t page);
 /* As if somebody else had inflated this page. */
 void fake_space_steal(struct mb_space *space, uint64_t page);
 bool fake_space_is_inflated(const struct mb_space *space, uint64_t page);
