@@ -30,7 +30,7 @@
 #include <sys/mman.h>
 
 #define ZEROS_BYTES (UINT64_C(1) << 20)
-#define RETRY_NS    UINT64_C(5000000) /* after the kernel took no more operations */
+#define RETRY_NS    UINT64_C(5000000) /* after the kernel took no more operations, or lacked memory */
 #define CONFIG_SIZE offsetof(struct virtio_blk_config, max_secure_erase_sectors)
 
 struct blk {
@@ -109,7 +109,7 @@ static void on_done(void *arg, unsigned slot, int result)
 	finish(b, slot);
 }
 
-/* One chain, which is this slot's if it needs one. 0, or -EPROTO. */
+/* One chain, which is this slot's if it needs one. 0, -EPROTO, or -EAGAIN: it was put back. */
 static int take_request(struct blk *b, struct virtqueue *vq)
 {
 	unsigned slot = b->free_slots[--b->free_count];
@@ -122,6 +122,8 @@ static int take_request(struct blk *b, struct virtqueue *vq)
 		finish(b, slot);
 	else
 		b->free_count++;
+	if (rc == -EAGAIN)
+		virtqueue_put_back(vq);
 	return rc < 0 ? rc : 0;
 }
 
@@ -137,6 +139,11 @@ static bool take_requests(struct blk *b, struct virtqueue *vq)
 			return true;
 		if (rc > 0)
 			rc = take_request(b, vq);
+		/* Overcommitted memory: it and all behind it wait until the host has some. */
+		if (rc == -EAGAIN) {
+			loop_arm_timer(b->retry, RETRY_NS);
+			return true;
+		}
 		if (rc < 0) {
 			virtio_break(b->v, vq->flaw ? vq->flaw : "a request without room for its status");
 			return true;

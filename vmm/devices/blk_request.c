@@ -48,33 +48,34 @@ static bool iov_reserve(struct blk_request *r, unsigned count)
 	return true;
 }
 
-/* The next len bytes of the chain as host memory; false: the host lacks memory, or the gate refuses. */
-static bool map_data(struct blk_request *r, const struct virtqueue *vq, struct virtqueue_cursor *cursor,
-		     uint64_t len)
+/* The next len bytes of the chain as host memory: 0, -EAGAIN (it is not there now), -ENOMEM or -EFAULT. */
+static int map_data(struct blk_request *r, const struct virtqueue *vq, struct virtqueue_cursor *cursor,
+		    uint64_t len)
 {
 	struct virtqueue_segment piece;
 	unsigned count = 0;
 
 	/* A segment gives one piece; the first may be the rest of the header's. */
 	if (!iov_reserve(r, cursor->end - cursor->next))
-		return false;
+		return -ENOMEM;
 	for (uint64_t left = len; virtqueue_next(cursor, left, &piece); left -= piece.len) {
 		void *hva = guestmem_touch(vq->mem, piece.gpa, piece.len);
 
 		if (!hva)
-			return false;
+			return guestmem_hva(vq->mem, piece.gpa, piece.len) ? -EAGAIN : -EFAULT;
 		r->iov[count++] = (struct iovec){.iov_base = hva, .iov_len = piece.len};
 	}
 	r->op.iov = r->iov;
 	r->op.iov_count = count;
-	return true;
+	return 0;
 }
 
-/* VIRTIO_BLK_T_IN and _OUT. */
-static bool begin_data(struct blk_request *r, const struct blk_rules *rules, const struct virtqueue *vq,
-		       struct virtqueue_cursor *cursor, uint64_t sector, uint64_t len)
+/* VIRTIO_BLK_T_IN and _OUT. As blk_request_begin(). */
+static int begin_data(struct blk_request *r, const struct blk_rules *rules, const struct virtqueue *vq,
+		      struct virtqueue_cursor *cursor, uint64_t sector, uint64_t len)
 {
 	bool in = r->type == VIRTIO_BLK_T_IN;
+	int rc;
 
 	if (!in && rules->disk->readonly)
 		return over(r, VIRTIO_BLK_S_IOERR);
@@ -84,9 +85,10 @@ static bool begin_data(struct blk_request *r, const struct blk_rules *rules, con
 	r->op.len = r->bytes = len;
 	if (!len)
 		return over(r, VIRTIO_BLK_S_OK);
-	if (!map_data(r, vq, cursor, len))
-		return over(r, VIRTIO_BLK_S_IOERR);
-	return true;
+	rc = map_data(r, vq, cursor, len);
+	if (rc == -EAGAIN)
+		return rc;
+	return rc ? over(r, VIRTIO_BLK_S_IOERR) : true;
 }
 
 /* Less than asked for: goes on behind what was done. */

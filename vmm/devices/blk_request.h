@@ -51,7 +51,10 @@ struct blk_rules {
 	uint64_t zeros_size; /* bytes */
 };
 
-/* true: do r->op. false: it is over, with r->status. -EPROTO: a chain without room for a status. */
+/*
+ * 1: do r->op. 0: it is over, with r->status. -EPROTO: a chain without room for a status. -EAGAIN: the host
+ * lacks memory for its data now; nothing was done, begin again later.
+ */
 int blk_request_begin(struct blk_request *r, const struct blk_rules *rules, const struct virtqueue *vq,
 		      const struct virtqueue_chain *chain);
 /* The operation's result, as blk_io_done_fn has it; true: go on with r->op. */

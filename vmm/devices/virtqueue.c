@@ -289,6 +289,11 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 	return 1;
 }
 
+void virtqueue_put_back(struct virtqueue *vq)
+{
+	vq->avail_next--;
+}
+
 /* ---- giving them back -------------------------------------------------------------------------------- */
 
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)

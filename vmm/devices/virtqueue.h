@@ -74,6 +74,8 @@ void virtqueue_area(const struct virtqueue *vq, unsigned i, uint64_t *gpa, uint6
 
 /* Takes the next chain: 1, or 0 if there is none, or -EPROTO. */
 MB_MUST_CHECK int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain);
+/* The chain that was taken last is as if it had not been: it comes again, and is read and checked again. */
+void virtqueue_put_back(struct virtqueue *vq);
 /* Notes that a chain goes back with so many bytes written; the driver sees it at the next publish. */
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);
 /* Shows the driver all that was pushed. true: it wants an interrupt for it. */

@@ -614,6 +614,41 @@ static void test_overlaps(void **state)
 	assert_int_equal(request(f, VIRTIO_BLK_T_FLUSH, 0, 0, 0, false), VIRTIO_BLK_S_OK);
 }
 
+/* Overcommitted memory that the host cannot give now: the request waits, and is not failed. */
+static void test_absent_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct used u = {.f = f};
+	struct blk_status s;
+
+	fake_space_set_absent(f->r.space, (DATA >> 12) + 1);
+	put(f, 0, VIRTIO_BLK_T_IN, 0, DATA, 8192, true);
+	put(f, 1, VIRTIO_BLK_T_FLUSH, 0, 0, 0, false);
+	rig_notify(&f->r, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		rig_turns(&f->r, 8);
+		usleep(1000);
+	}
+	assert_false(is_used(&u));
+	blk_get_status(f->b, &s);
+	assert_int_equal(s.in_flight, 0);
+	fake_space_set_absent(f->r.space, UINT64_MAX);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(rig_until(&f->r, is_used, &u));
+	assert_int_equal(*status_of(f, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(*status_of(f, 1), VIRTIO_BLK_S_OK);
+	/* A reset meanwhile: it is forgotten. */
+	fake_space_set_absent(f->r.space, DATA >> 12);
+	put(f, 0, VIRTIO_BLK_T_IN, 0, DATA, 512, true);
+	rig_notify(&f->r, 0);
+	rig_turns(&f->r, 8);
+	bring_up(f);
+	fake_space_set_absent(f->r.space, UINT64_MAX);
+	rig_turns(&f->r, 8);
+	assert_false(is_used(&u));
+	assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, DATA, 512, true), VIRTIO_BLK_S_OK);
+}
+
 /* The file becomes shorter under us: an error, and no more. */
 static void test_truncated_file(void **state)
 {
@@ -646,6 +681,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_no_status, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_bad_addresses, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_overlaps, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_absent_memory, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_truncated_file, setup, teardown),
 	};
 
