@@ -5,6 +5,20 @@
  * Draining sets its marks first and sweeps what is free then; freeing, splitting and merging store first and
  * look at the marks then. Both are seq, so one of the two sees the other, and a frame that is to leave is
  * swallowed by one of them (exactly one: it is taken by clearing its bit).
+ *
+ * Facts (tests and models name them):
+ *
+ *  1. At rest nothing that is marked is free. Who drains sets the mark, then takes what is free; who makes something
+ *     free (a free, a split, a merge that gives up what it had taken) looks at the mark afterwards. One of the two
+ *     sees the other, and takes it by clearing its bit: one of them does.
+ *  2. What has left is marked no more before it is offline. So whoever finds it offline, and adds it again, meets no
+ *     late hand on its mark. A mark that a drain sets on what has just left is cleared when it is added.
+ *  3. A line of level 0 is marked while it is split only. Who marks looks at `split` afterwards; who merges clears
+ *     the marks, then `split`, then looks at the marks again. One of the two takes back what came too late.
+ *  4. No slot keeps a line that is marked: who marks takes it away afterwards from whoever holds it, who holds looks
+ *     at the mark afterwards (in band: inband.h).
+ *  5. Base frames of such a line have left when it is merged, not when they are free: who read the line before it was
+ *     marked may take one until its words are 0. A ragged line never merges, so its frames leave one by one.
  */
 #ifndef MBC_DRAIN_H
 #define MBC_DRAIN_H

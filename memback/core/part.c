@@ -5,6 +5,15 @@
  * A frame that is allocated whole has a line below whose words are 0 (layout.h); so to free a part of it is to
  * set `split`, then the bits. Two threads that free different parts at once do no harm. Nothing of this can
  * fail after the check, so there is nothing to roll back.
+ *
+ * Facts, beside those of line.h:
+ *
+ *  1. The caller's frames stay as they are until he frees them: nobody splits, merges or takes what is allocated. So
+ *     what was checked holds while the pieces are freed.
+ *  2. `split` is set before the first bit (fact 2 of line.h), and setting it twice does no harm; the words were 0, and
+ *     are not stored to. So two threads that free parts of one frame need not know of each other.
+ *  3. What is not freed yet has its bit clear in a line that is split: allocated at the level below, from the moment
+ *     that `split` is set. Its line cannot merge before it is freed as well.
  */
 #include "drain.h"
 #include "free.h"

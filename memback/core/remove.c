@@ -2,6 +2,13 @@
 /*
  * remove.c - take a range offline at once: take all of it as an allocation would, then forget it. What was
  * taken when a piece turns out to be in use is given back.
+ *
+ * Facts:
+ *
+ *  1. Nothing goes offline before all of the range is taken: a piece in use is found first, and all that was taken is
+ *     given back, piece by piece, as it was taken.
+ *  2. What is taken is the range's alone (fact 1 of line.h), so that forgetting it disturbs nobody: a bit that is clear
+ *     and offline looks like one that is clear and in use, to everybody but its owner, who is the range.
  */
 #include "free.h"
 #include "point.h"

@@ -1,5 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* take.c - take this very frame. */
+/*
+ * take.c - take this very frame.
+ *
+ * Facts, beside those of line.h:
+ *
+ *  1. A mask is taken whole or not at all: one CAS on one word (fact 1 of line.h).
+ *  2. Where the frame lies in a larger one that is free, that one is taken first, level by level from above: the
+ *     thread owns all of it, splits it (fact 3 of line.h), and takes the frame as anybody would. Somebody may be
+ *     quicker: then it is busy, and what was split stays usable by all.
+ *  3. A frame that is free in pieces only is gathered: lines that slots hold are taken away, and merge when they are
+ *     left. What is in use stays so, and the answer is then busy.
+ */
 #include "take.h"
 
 #include "free.h"
