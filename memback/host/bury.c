@@ -1,15 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bury.c - giving an owner's frames back to the allocator, and burying owners that died.
+ * bury.c - giving an owner's frames back to the allocator, and burying owners that died at any instruction.
  *
- * Order, for each run of frames: its bytes go back to the kernel, its ledger entries are cleared, its
- * frames are freed, and then the budget falls. So whoever gets a frame next finds it empty and nobody's.
+ * Order, for each run of frames: its bytes go back to the kernel; then frame by frame an intent to free it is
+ * written, its ledger entries are cleared, it is freed; and at last the budget falls. So whoever gets a frame
+ * next finds it empty and nobody's, and whoever is killed on the way leaves each frame either in the ledger or
+ * in an intent.
+ *
+ * The dead are buried under the serial lock, so by one at a time, in steps that may be done again:
+ *
+ *   1. a change of ranges, and the slots of the dead, those of the recovering dead among them: what they had in
+ *      hand is completed or undone (memback/frames.h);
+ *   2. what the ledger says is theirs is given back;
+ *   3. the entry is free, the sum of the budget is what the others are charged, and those who wait are woken.
+ *
+ * An owner's slot has his number. Whoever buries takes one of those beyond.
  */
 #include "budget.h"
+#include "charge.h"
+#include "error.h"
 #include "owner.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+
+#define PATIENCE 10000 /* rounds in which somebody alive stood in the way */
+
+/* ---- giving frames back -------------------------------------------------------------------------------- */
 
 /* Two extents may meet in the middle of a giant frame: then it was never taken whole. */
 static int free_giant(struct mb_pool *pool, mb_slot slot, uint64_t frame)
@@ -18,12 +36,26 @@ static int free_giant(struct mb_pool *pool, mb_slot slot, uint64_t frame)
 
 	if (rc != -ENOENT)
 		return rc;
-	for (uint64_t f = frame; f < frame + mb_level_frames(MB_GIANT); f += HUGE_PAGES) {
+	rc = 0;
+	for (uint64_t f = frame; !rc && f < frame + mb_level_frames(MB_GIANT); f += HUGE_PAGES)
 		rc = mb_frame_free(pool->frames, slot, MB_HUGE, (mb_frame){f});
-		if (rc)
-			return rc;
-	}
-	return 0;
+	return rc;
+}
+
+static int free_one(struct mb_pool *pool, mb_slot slot, enum mb_level level, uint64_t frame)
+{
+	int rc = mb_slot_intend_free(pool->frames, slot, level, (mb_frame){frame});
+
+	if (rc)
+		return rc;
+	for (uint64_t f = frame; f < frame + mb_level_frames(level); f += HUGE_PAGES)
+		atomic_store_explicit(ledger_at(pool->ledger, f), 0, memory_order_release);
+	if (level == MB_GIANT)
+		rc = free_giant(pool, slot, frame);
+	else
+		rc = mb_frame_free(pool->frames, slot, level, (mb_frame){frame});
+	(void)mb_slot_settle(pool->frames, slot);
+	return rc;
 }
 
 int owner_free_frames(struct mb_pool *pool, mb_slot slot, uint64_t first, uint64_t count)
@@ -32,16 +64,81 @@ int owner_free_frames(struct mb_pool *pool, mb_slot slot, uint64_t first, uint64
 	int rc = 0;
 
 	for (uint64_t f = first; !rc && f < end;) {
-		if (f % giant == 0 && end - f >= giant) {
-			rc = free_giant(pool, slot, f);
-			f += giant;
-		} else {
-			rc = mb_frame_free(pool->frames, slot, MB_HUGE, (mb_frame){f});
-			f += HUGE_PAGES;
-		}
+		bool whole = f % giant == 0 && end - f >= giant;
+
+		rc = free_one(pool, slot, whole ? MB_GIANT : MB_HUGE, f);
+		f += whole ? giant : HUGE_PAGES;
 	}
 	return rc;
 }
+
+/* ---- the slots of the dead ----------------------------------------------------------------------------- */
+
+static bool recorded(void *arg, enum mb_level level, mb_frame frame)
+{
+	struct mb_pool *pool = arg;
+
+	(void)level;
+	if (frame.n >= pool->size >> BASE_SHIFT)
+		return false;
+	return ledger_unpack(atomic_load_explicit(ledger_at(pool->ledger, frame.n), memory_order_acquire))
+	    .valid;
+}
+
+static bool slot_is_dead(const struct mb_pool *pool, uint32_t slot, mb_slot mine)
+{
+	return slot != mine.n && mb_slot_in_use(pool->frames, (mb_slot){slot}) &&
+	       (slot >= OWNERS_MAX || !owner_lives(pool, slot));
+}
+
+/* Those beyond the owners' first; one of a free entry will do where all of these were left by the dead. */
+static int open_keeper(struct mb_pool *pool, mb_slot *mine)
+{
+	struct mb_frames_config config;
+	int rc = -ENOSPC;
+
+	mb_frames_get_config(pool->frames, &config);
+	for (uint32_t n = 0; rc && n < config.slots; n++) {
+		uint32_t i = (OWNERS_MAX + n) % config.slots;
+
+		if (i < OWNERS_MAX && atomic_load_explicit(&pool->owners[i].state, memory_order_acquire))
+			continue;
+		*mine = (mb_slot){i};
+		rc = mb_slot_open_at(pool->frames, *mine);
+	}
+	return rc;
+}
+
+static int recover_round(struct mb_pool *pool, mb_slot mine, uint32_t slots, struct mb_recovery *did)
+{
+	int first = mb_ranges_recover(pool->frames, mine, recorded, pool, did);
+
+	for (uint32_t i = 0; i < slots; i++) {
+		int rc = 0;
+
+		if (slot_is_dead(pool, i, mine))
+			rc = mb_slot_recover(pool->frames, mine, (mb_slot){i}, recorded, pool, did);
+		if (rc && (!first || first == -EAGAIN))
+			first = rc;
+	}
+	return first;
+}
+
+static int recover_slots(struct mb_pool *pool, mb_slot mine, struct mb_recovery *did)
+{
+	struct mb_frames_config config;
+	int rc = -EAGAIN;
+
+	mb_frames_get_config(pool->frames, &config);
+	for (unsigned i = 0; rc == -EAGAIN && i < PATIENCE; i++) {
+		rc = recover_round(pool, mine, config.slots, did);
+		if (rc == -EAGAIN)
+			sched_yield();
+	}
+	return rc;
+}
+
+/* ---- the dead ------------------------------------------------------------------------------------------ */
 
 /* Words of the ledger from first on that name this owner. */
 static uint64_t ledger_run(const struct mb_pool *pool, uint64_t first, uint64_t words, uint32_t owner,
@@ -60,52 +157,117 @@ static uint64_t ledger_run(const struct mb_pool *pool, uint64_t first, uint64_t 
 }
 
 /* Takes back one run of a dead owner's frames. */
-static int bury_run(struct mb_pool *pool, mb_slot slot, uint64_t word, uint64_t words)
+static int bury_run(struct mb_pool *pool, mb_slot mine, uint64_t word, uint64_t words)
 {
 	int rc = pool->mem.ops->forget(&pool->mem, word << HUGE_SHIFT, words << HUGE_SHIFT);
 
-	if (rc)
-		return rc;
-	for (uint64_t i = word; i < word + words; i++)
-		atomic_store_explicit(&pool->ledger[i], 0, memory_order_release);
-	return owner_free_frames(pool, slot, word * HUGE_PAGES, words * HUGE_PAGES);
+	return rc ? rc : owner_free_frames(pool, mine, word * HUGE_PAGES, words * HUGE_PAGES);
 }
 
-static int bury(struct mb_pool *pool, uint32_t index)
+static int bury(struct mb_pool *pool, mb_slot mine, uint32_t index, struct mb_recovered *did)
 {
 	struct owner_entry *e = &pool->owners[index];
 	uint32_t generation = atomic_load_explicit(&e->generation, memory_order_relaxed);
-	uint32_t slot = atomic_load_explicit(&e->slot, memory_order_relaxed);
-	uint64_t words = pool->size >> HUGE_SHIFT, n;
+	uint64_t words = pool->size >> HUGE_SHIFT, n, bytes = 0;
 	int rc = 0;
 
-	for (uint64_t i = 0; slot && !rc && i < words; i += n ? n : 1) {
+	for (uint64_t i = 0; !rc && i < words; i += n ? n : 1) {
 		n = ledger_run(pool, i, words, index, generation);
 		if (n)
-			rc = bury_run(pool, (mb_slot){slot - 1}, i, n);
+			rc = bury_run(pool, mine, i, n);
+		bytes += n << HUGE_SHIFT;
 	}
 	if (rc)
 		return rc;
-	budget_uncharge(pool->vars, atomic_exchange_explicit(&e->charged, 0, memory_order_relaxed));
-	if (slot)
-		(void)mb_slot_close(pool->frames, (mb_slot){slot - 1});
+	did->owners++;
+	did->frames += bytes;
+	did->charged += atomic_load_explicit(&e->charged, memory_order_relaxed);
+	atomic_store(&pool->vars->wait[index].ticket, 0);
 	atomic_store_explicit(&e->slot, 0, memory_order_relaxed);
 	atomic_store_explicit(&e->state, OWNER_FREE, memory_order_release);
 	return 0;
 }
 
-int owner_bury_dead(struct mb_pool *pool)
+bool owner_some_dead(const struct mb_pool *pool)
 {
-	int first = 0;
-
-	for (uint32_t i = 0; pool->shared && i < OWNERS_MAX; i++) {
-		int rc = 0;
-
+	for (uint32_t i = 0; pool->shared && i < OWNERS_MAX; i++)
 		if (atomic_load_explicit(&pool->owners[i].state, memory_order_acquire) != OWNER_FREE &&
 		    !owner_lives(pool, i))
-			rc = bury(pool, i);
+			return true;
+	return false;
+}
+
+/* Somebody died who was no owner yet or any more, or who was burying. */
+static bool some_slot_left(const struct mb_pool *pool)
+{
+	struct mb_frames_config config;
+
+	mb_frames_get_config(pool->frames, &config);
+	for (uint32_t i = 0; i < config.slots; i++)
+		if (slot_is_dead(pool, i, (mb_slot){UINT32_MAX}))
+			return true;
+	return false;
+}
+
+static int bury_all(struct mb_pool *pool, mb_slot mine, struct mb_recovered *did)
+{
+	struct mb_recovery core = {0};
+	int first = recover_slots(pool, mine, &core);
+
+	did->freed = core.freed << BASE_SHIFT;
+	did->completed = core.completed;
+	did->undone = core.undone;
+	for (uint32_t i = 0; i < OWNERS_MAX; i++) {
+		int rc = 0;
+
+		if (atomic_load_explicit(&pool->owners[i].state, memory_order_acquire) == OWNER_FREE ||
+		    owner_lives(pool, i))
+			continue;
+		/* What it had in hand comes first; where that is not done yet, the next one does all of it. */
+		if (mb_slot_in_use(pool->frames, (mb_slot){i}))
+			rc = -EAGAIN;
+		else
+			rc = bury(pool, mine, i, did);
 		if (rc && !first)
 			first = rc;
 	}
 	return first;
+}
+
+int owner_bury_dead(struct mb_pool *pool, struct mb_recovered *did)
+{
+	struct mb_recovered ignored;
+	mb_slot mine;
+	int rc, sum;
+
+	did = did ? did : &ignored;
+	memset(did, 0, sizeof(*did));
+	if (!pool->shared)
+		return 0;
+	if (!owner_some_dead(pool) && !some_slot_left(pool))
+		/* All are alive, or their undertaker died between the last entry and the sum. */
+		return budget_repair(pool);
+	rc = open_keeper(pool, &mine);
+	if (rc)
+		return rc;
+	rc = bury_all(pool, mine, did);
+	sum = budget_repair(pool);
+	(void)mb_slot_close(pool->frames, mine);
+	budget_wake(pool->vars);
+	return rc ? rc : sum;
+}
+
+int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out, struct mb_error *err)
+{
+	int rc = owner_serial_lock(pool);
+
+	host_clear(err);
+	if (rc)
+		return host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
+	rc = owner_bury_dead(pool, out);
+	owner_serial_unlock(pool);
+	if (rc)
+		return host_error(err, rc, "not all that dead owners had could be taken back: %s; try again",
+				  strerror(-rc));
+	return 0;
 }

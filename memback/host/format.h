@@ -3,7 +3,7 @@
  * format.h - the pool's records: the layout of a pool file, and of a private pool's anonymous copy of it.
  *
  *   page 0   header: immutable, versioned, checksummed as a whole
- *   page 1   vars: the budget and what is used of it; the mark of a destroyed pool
+ *   page 1   vars: the budget, what is used of it, who waits for it; the mark of a destroyed pool
  *   ...      owners: OWNERS_MAX entries, each with its table of extents
  *   ...      ledger: 8 bytes per huge frame (see ledger.h)
  *   ...      frames: the allocator's metadata
@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define POOL_MAGIC     UINT64_C(0x31306b6361626d4d) /* "Mmback01" */
-#define POOL_VERSION   1u
+#define POOL_VERSION   2u
 #define POOL_PAGE      4096u
 #define POOL_PATH_MAX  3072u
 #define POOL_SIZE_MAX  (UINT64_C(64) << 40)
@@ -60,10 +60,21 @@ struct pool_header {
 };
 static_assert(sizeof(struct pool_header) == POOL_PAGE, "the header is one page, checksummed to its last byte");
 
+/* An owner that waits for bytes; at his number. */
+struct budget_waiter {
+	_Atomic uint64_t ticket; /* 0: does not wait; the smallest of the living is served first */
+	_Atomic uint64_t bytes;
+	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC */
+};
+
 struct pool_vars {
 	_Atomic uint64_t budget;      /* bytes that may be out with owners */
 	_Atomic uint64_t budget_used; /* bytes; <= budget at all times */
 	_Atomic uint32_t destroyed;   /* set once, under the serial lock */
+	_Atomic uint32_t wake;        /* futex: changes when waiting may have an end */
+	_Atomic uint64_t boot[2];     /* the boot of the machine in which all of it was written */
+	_Atomic uint64_t next_ticket;
+	struct budget_waiter wait[OWNERS_MAX];
 };
 static_assert(sizeof(struct pool_vars) <= POOL_PAGE, "the variables fit their page");
 
@@ -95,7 +106,7 @@ struct owner_entry {
 	_Atomic uint64_t inflated; /* bytes */
 	_Atomic uint64_t pending;  /* bytes */
 	_Atomic uint32_t extents;  /* valid entries of extent[] */
-	uint32_t zero;
+	_Atomic uint32_t charging; /* odd while charged and the pool's sum change, see charge.h */
 	char name[OWNER_NAME_MAX]; /* terminated by its maker; a reader bounds it */
 	struct extent extent[EXTENTS_MAX];
 };

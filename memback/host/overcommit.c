@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* overcommit.c - what is present and what is charged for it; see overcommit.h. */
-#include "budget.h"
+#include "charge.h"
 #include "error.h"
 #include "overcommit_state.h"
 #include "uffd.h"
@@ -64,13 +64,11 @@ int overcommit_charge(struct mb_space *space, uint64_t bytes)
 {
 	struct overcommit *o = space->over;
 	uint64_t more = above_minimum(o, o->present + bytes) - above_minimum(o, o->present);
-	int rc = budget_charge(space->pool->vars, more, &o->missing);
+	int rc = space_charge(space, more, &o->missing);
 
 	if (rc)
 		return rc;
 	o->present += bytes;
-	space_add(&space->charged, more);
-	space_publish(space);
 	return 0;
 }
 
@@ -80,9 +78,7 @@ void overcommit_uncharge(struct mb_space *space, uint64_t bytes)
 	uint64_t less = above_minimum(o, o->present) - above_minimum(o, o->present - bytes);
 
 	o->present -= bytes;
-	space_add(&space->charged, -less);
-	space_publish(space);
-	budget_uncharge(space->pool->vars, less);
+	space_uncharge(space, less);
 }
 
 /* From the reserve: what was charged for it becomes the charge for the page. */
@@ -104,11 +100,9 @@ void overcommit_refill(struct mb_space *space)
 	struct overcommit *o = space->over;
 	uint64_t more = o->reserve_full - o->reserve;
 
-	if (!more || budget_charge(space->pool->vars, more, NULL))
+	if (!more || space_charge(space, more, NULL))
 		return;
 	o->reserve = o->reserve_full;
-	space_add(&space->charged, more);
-	space_publish(space);
 }
 
 uint64_t overcommit_first_charge(const struct mb_space *space)

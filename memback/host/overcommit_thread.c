@@ -9,6 +9,7 @@
  * When the budget is empty the faulting vCPU simply goes on waiting in the kernel. The thread says so, once,
  * and tries again and again until there is memory, or the space is given up.
  */
+#include "charge.h"
 #include "overcommit_state.h"
 #include "uffd.h"
 
@@ -23,7 +24,7 @@
 #define FAULTS_MAX  32
 #define AHEAD_MAX   16         /* huge frames */
 #define AHEAD_SHARE 16         /* of what the budget has left: a sixteenth */
-#define RETRY_MS    5          /* while starved */
+#define RETRY_MS    20         /* while starved; then dead owners are looked for, and the end */
 #define IDLE_MS     1000       /* after so long without a fault the alias lets go of its page tables */
 #define WHOLE_NS    1000000000 /* so long a starved guest waits for a huge frame, then for a page */
 
@@ -78,14 +79,20 @@ static bool provide(struct mb_space *space, uint64_t gpa)
 	pthread_mutex_unlock(&o->lock);
 	if (!rc)
 		return true;
+	if (rc == -EDQUOT)
+		space_queue_up(space, HUGE_BYTES);
 	tell(space, true, rc);
 	do {
-		if (!wait_for(o, false, RETRY_MS, &ignored))
+		/* Whatever comes back to the pool wakes us; what the kernel lacks does not. */
+		if (!wait_for(o, false, rc == -EDQUOT ? 0 : RETRY_MS, &ignored))
 			return false;
+		if (rc == -EDQUOT)
+			space_sleep(space, RETRY_MS);
 		pthread_mutex_lock(&o->lock);
 		rc = overcommit_provide(space, gpa, now_ns() - o->starved_since_ns > WHOLE_NS);
 		pthread_mutex_unlock(&o->lock);
 	} while (rc);
+	space_leave_queue(space);
 	tell(space, false, 0);
 	return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* owner.c - the owners' table; see owner.h. */
 #include "owner.h"
+#include "charge.h"
 #include "error.h"
 
 #include <errno.h>
@@ -78,6 +79,8 @@ static int claim_entry(struct mb_space *space, uint32_t index, const char *name)
 	memset(e->name, 0, sizeof(e->name));
 	memcpy(e->name, name, strlen(name));
 	atomic_store_explicit(&e->generation, generation + 1, memory_order_relaxed);
+	atomic_store(&e->charging, 0);
+	atomic_store(&space->pool->vars->wait[index].ticket, 0);
 	atomic_store_explicit(&e->slot, 0, memory_order_relaxed);
 	atomic_store_explicit(&e->prealloc, space->prealloc, memory_order_relaxed);
 	atomic_store_explicit(&e->pid, getpid(), memory_order_relaxed);
@@ -108,6 +111,7 @@ int owner_claim(struct mb_space *space, const char *name, struct mb_error *err)
 
 void owner_release(struct mb_space *space)
 {
+	space_leave_queue(space);
 	atomic_store_explicit(&space->entry->state, OWNER_FREE, memory_order_release);
 	space->has_entry = false;
 }

@@ -23,8 +23,13 @@ void owner_serial_unlock(struct mb_pool *pool);
 
 /* Whether the entry's owner lives: its lock is held. In a private pool: the entry is in use. */
 bool owner_lives(const struct mb_pool *pool, uint32_t index);
-/* Under the serial lock: takes back what owners without a lock had. 0, or the first error. */
-int owner_bury_dead(struct mb_pool *pool);
+/*
+ * Under the serial lock: takes back what owners without a lock had, and what others had in hand who died. May
+ * be killed and done again. 0, or the first error; what was done in *did (may be NULL).
+ */
+int owner_bury_dead(struct mb_pool *pool, struct mb_recovered *did);
+/* Without a lock, in passing: is there an owner to bury? */
+bool owner_some_dead(const struct mb_pool *pool);
 
 /*
  * Under the serial lock: claims a free entry for the space's owner and locks its byte on space->mem.fd.
@@ -34,7 +39,7 @@ int owner_claim(struct mb_space *space, const char *name, struct mb_error *err);
 /* Marks the entry free; the lock goes with the descriptor. */
 void owner_release(struct mb_space *space);
 
-/* Frees the frames [first, first + count), all of them one owner's, holes included. */
+/* Frees the frames [first, first + count), all of them one owner's, holes included, and clears their ledger. */
 int owner_free_frames(struct mb_pool *pool, mb_slot slot, uint64_t first, uint64_t count);
 
 uint32_t owner_id(uint32_t index, uint32_t generation);

@@ -341,7 +341,7 @@ int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err)
 		} else {
 			/* What the dead left and cannot be taken back now costs its bytes, not the attaching.
 			 */
-			(void)owner_bury_dead(pool);
+			(void)owner_bury_dead(pool, NULL);
 			owner_serial_unlock(pool);
 		}
 	}

@@ -12,7 +12,7 @@
  *
  * All changes of one call are made by one struct change, whose undoing is the same with the sign turned.
  */
-#include "budget.h"
+#include "charge.h"
 #include "overcommit.h"
 #include "state.h"
 
@@ -271,8 +271,6 @@ static void account(struct mb_space *space, const struct change *c, uint64_t len
 
 	space_add(&space->inflated, sign * len);
 	space_add(&space->pending, sign * (c->partial - c->pending));
-	if (!space->over) /* else what is there is charged, and nothing else */
-		space_add(&space->charged, -(sign * c->whole));
 	space_publish(space);
 }
 
@@ -305,7 +303,7 @@ int mb_space_inflate(struct mb_space *space, uint64_t gpa, uint64_t len)
 		return rc;
 	}
 	if (!space->over)
-		budget_uncharge(space->pool->vars, c.whole);
+		space_uncharge(space, c.whole); /* with overcommit what is there is charged, and nothing else */
 	account(space, &c, len, true);
 	merge_holes(space, gpa, len);
 	return 0;
@@ -389,11 +387,11 @@ static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep
 	c = sum_pieces(space, gpa, len);
 	rc = pool_fault(space->pool);
 	if (!rc && !space->over)
-		rc = budget_charge(space->pool->vars, c.whole, NULL);
+		rc = space_charge(space, c.whole, NULL);
 	if (!rc) {
 		rc = make_usable(space, gpa, len, keep);
 		if (rc && !space->over)
-			budget_uncharge(space->pool->vars, c.whole);
+			space_uncharge(space, c.whole);
 	}
 	if (rc) {
 		(void)set_holes_range(space, gpa, len, true);

@@ -6,7 +6,7 @@
  * map, populate. Whatever fails, space_undo() takes back exactly the steps that were done; destroying a
  * space is the same undoing from the last step.
  */
-#include "budget.h"
+#include "charge.h"
 #include "error.h"
 #include "map.h"
 #include "overcommit.h"
@@ -41,10 +41,29 @@ static enum mb_level level_at(uint64_t frame, uint64_t left)
 	return frame % giant == 0 && left >= giant ? MB_GIANT : MB_HUGE;
 }
 
+/* A frame that was taken is named by the slot's intent until it is in the ledger: killed, nothing is lost. */
+static int take_frame(struct mb_space *space, const struct extent *x, uint64_t at, enum mb_level level)
+{
+	struct mb_pool *pool = space->pool;
+	int rc = mb_frame_take(pool->frames, space->slot, level, (mb_frame){x->frame + at});
+
+	if (rc)
+		return rc;
+	for (uint64_t p = at; p < at + mb_level_frames(level); p += HUGE_PAGES)
+		atomic_store_explicit(ledger_at(pool->ledger, x->frame + p),
+				      ledger_pack(space->owner, space->generation, x->gpa + (p << BASE_SHIFT)),
+				      memory_order_release);
+	return mb_slot_settle(pool->frames, space->slot);
+}
+
+/* And write the ledger; the extents in the owner's entry first, so that it names nothing that they do not. */
 static int take_frames(struct mb_space *space, struct mb_error *err)
 {
-	struct mb_frames *frames = space->pool->frames;
+	struct owner_entry *e = space->entry;
 
+	space->has_ledger = true;
+	memcpy(e->extent, space->extent, space->extents * sizeof(e->extent[0]));
+	atomic_store_explicit(&e->extents, space->extents, memory_order_release);
 	for (unsigned i = 0; i < space->extents; i++) {
 		const struct extent *x = &space->extent[i];
 
@@ -53,7 +72,7 @@ static int take_frames(struct mb_space *space, struct mb_error *err)
 			int rc = pool_fault(space->pool);
 
 			if (!rc)
-				rc = mb_frame_take(frames, space->slot, level, (mb_frame){x->frame + done});
+				rc = take_frame(space, x, done, level);
 			if (rc)
 				return host_error(err, rc, "cannot take frame %llu: %s; check the pool",
 						  (unsigned long long)(x->frame + done), strerror(-rc));
@@ -72,7 +91,7 @@ static int charge(struct mb_space *space, struct mb_error *err)
 	int rc = pool_fault(space->pool);
 
 	if (!rc)
-		rc = budget_charge(vars, bytes, &missing);
+		rc = space_charge(space, bytes, &missing);
 	if (rc == -EDQUOT)
 		return host_error(
 		    err, rc,
@@ -84,8 +103,6 @@ static int charge(struct mb_space *space, struct mb_error *err)
 	if (rc)
 		return host_error(err, rc, "cannot charge the budget: %s", strerror(-rc));
 	space->has_charge = true;
-	space_add(&space->charged, bytes);
-	space_publish(space);
 	return 0;
 }
 
@@ -114,31 +131,17 @@ static int open_slot(struct mb_space *space, struct mb_error *err)
 	int rc = pool_fault(space->pool);
 
 	if (!rc)
-		rc = mb_slot_open(space->pool->frames, &space->slot);
+		rc = mb_slot_open_at(space->pool->frames, (mb_slot){space->owner});
 	if (rc)
-		return host_error(err, rc, "the pool's allocator has no slot left: end another guest");
+		return host_error(
+		    err, rc,
+		    "the allocator's slot of the new owner is not free (%s): run `membackctl pool "
+		    "recover`",
+		    strerror(-rc));
+	space->slot = (mb_slot){space->owner};
 	space->has_slot = true;
 	atomic_store_explicit(&space->entry->slot, space->slot.n + 1, memory_order_relaxed);
 	return 0;
-}
-
-static int write_ledger(struct mb_space *space)
-{
-	struct owner_entry *e = space->entry;
-
-	space->has_ledger = true;
-	memcpy(e->extent, space->extent, space->extents * sizeof(e->extent[0]));
-	atomic_store_explicit(&e->extents, space->extents, memory_order_release);
-	for (unsigned i = 0; i < space->extents; i++) {
-		const struct extent *x = &space->extent[i];
-
-		for (uint64_t p = 0; p < x->count; p += HUGE_PAGES)
-			atomic_store_explicit(
-			    ledger_at(space->pool->ledger, x->frame + p),
-			    ledger_pack(space->owner, space->generation, x->gpa + (p << BASE_SHIFT)),
-			    memory_order_release);
-	}
-	return pool_fault(space->pool);
 }
 
 static int refuse_destroyed(struct mb_pool *pool, struct mb_error *err)
@@ -155,7 +158,7 @@ static int acquire(struct mb_space *space, const char *name, struct mb_error *er
 
 	if (!rc)
 		/* What cannot be taken back is left for another time; it costs nothing but its bytes. */
-		(void)owner_bury_dead(space->pool);
+		(void)owner_bury_dead(space->pool, NULL);
 	if (!rc)
 		rc = owner_claim(space, name, err);
 	if (!rc)
@@ -166,7 +169,7 @@ static int acquire(struct mb_space *space, const char *name, struct mb_error *er
 		rc = place_space(space, err);
 	if (!rc)
 		rc = take_frames(space, err);
-	if (!rc && (rc = write_ledger(space)))
+	if (!rc && (rc = pool_fault(space->pool)))
 		host_error(err, rc, "cannot write the ledger: %s", strerror(-rc));
 	if (!rc && (rc = space_begin_out(space)))
 		host_error(err, rc, "cannot take memory out of the guest: %s", strerror(-rc));
@@ -203,8 +206,6 @@ static int give_back_frames(struct mb_space *space, uint64_t first, uint64_t cou
 
 static int forget_frames(struct mb_space *space, uint64_t first, uint64_t count)
 {
-	for (uint64_t f = first; space->has_ledger && f < first + count; f += HUGE_PAGES)
-		atomic_store_explicit(ledger_at(space->pool->ledger, f), 0, memory_order_release);
 	return owner_free_frames(space->pool, space->slot, first, count);
 }
 
@@ -224,7 +225,7 @@ static int release(struct mb_space *space)
 	rc = each_taken(space, forget_frames);
 	if (!rc) {
 		if (space->has_charge)
-			budget_uncharge(pool->vars, space_total(&space->charged));
+			space_uncharge(space, space_total(&space->charged));
 		if (space->has_slot)
 			(void)mb_slot_close(pool->frames, space->slot);
 		if (space->has_entry)

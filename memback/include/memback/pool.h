@@ -70,6 +70,23 @@ MB_MUST_CHECK int mb_pool_create_file(const char *path, const struct mb_pool_con
 MB_MUST_CHECK int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err);
 /* Detaches; a private pool is gone with it. All its owners must be closed. */
 void mb_pool_close(struct mb_pool *pool);
+
+/* What recovery found and did. */
+struct mb_recovered {
+	uint64_t owners;    /* that were dead */
+	uint64_t frames;    /* bytes of frame numbers that were theirs */
+	uint64_t charged;   /* bytes that they were charged */
+	uint64_t freed;     /* bytes of frame numbers that they had in hand and that were nobody's yet or any more */
+	uint64_t completed; /* operations cut in the middle that were completed */
+	uint64_t undone;    /* ... that were undone */
+};
+/*
+ * Takes back all that dead owners had, whatever they were in the middle of when they died, and wakes who waits
+ * for memory. Attaching, making a space and waiting do the same. Two that recover at once do it once; one that
+ * is killed in here leaves the rest to the next. out and err may be NULL. -EAGAIN: somebody alive stood in the
+ * way all the while, so that something is left for the next. Any thread; it must not hold up a space's thread.
+ */
+MB_MUST_CHECK int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out, struct mb_error *err);
 /* Removes a pool file and its memory file (if that is still the pool's); -EBUSY while an owner lives. */
 MB_MUST_CHECK int mb_pool_destroy(const char *path, struct mb_error *err);
 
