@@ -15,7 +15,8 @@
  *
  * The metadata area, all offsets from its start (in band: from the start of the memory that is managed):
  *
- *   struct mb_frames | slots | edges | trees | online and drain masks of levels 2, 1 | blocks 2 | blocks 1 |
+ *   struct mb_frames | slots | their journals (pools with owners: intent.h) | trees | online and drain masks of
+ *   levels 2, 1 | edges | blocks 2 | blocks 1 |
  *   out of band: blocks 0              in band: directory of the level-0 blocks, block 0
  *
  * Truth, and nothing else, decides about a frame:
