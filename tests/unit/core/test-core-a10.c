@@ -21,7 +21,7 @@ void mbc_atomic_yield(void)
 }
 
 #define SLOTS 8u
-/* measured 320 at most; the sum of the parts above, for the two levels that a base frame comes from, is below
+/* measured 229 at most; the sum of the parts above, for the two levels that a base frame comes from, is below
  * this */
 #define WORDS 600u
 /* Where nothing is to be found but in lines that others hold or remember, those are asked, too. */
