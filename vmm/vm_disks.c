@@ -20,13 +20,19 @@ int vm_disks_open(struct vm_disks *disks, const struct vm_disk_config *config, u
 
 int vm_disks_create(struct vm_disks *disks, const struct device_host *host, struct vm_devices *devices)
 {
+	struct mb_overcommit_status ignored;
+	bool overcommit = mb_space_get_overcommit(host->mem->space, &ignored);
 	while (disks->count < disks->opened) {
 		const struct vm_device *place;
 		int rc = vm_devices_add(devices, VM_DEVICE_BLK, &place);
 		if (rc != 0)
 			return rc;
 		unsigned i = disks->count++;
-		struct blk_config config = {.index = place->index, .disk = disks->disk[i]};
+		struct blk_config config = {
+		    .index = place->index,
+		    .elsewhere = overcommit,
+		    .disk = disks->disk[i],
+		};
 		rc = blk_create(host, &config, &disks->blk[i]);
 		if (rc != 0)
 			return rc;
