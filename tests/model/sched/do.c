@@ -106,7 +106,7 @@ bool do_alloc(struct world *w, unsigned t, enum mb_level level)
 	mb_frame frame;
 	int rc = mb_frame_alloc(w->f, w->now.slot[t], level, &frame);
 
-	if (rc == -ENOMEM && may_lack(w))
+	if (rc == -ENOMEM && may_lack(w) && (unsigned)level >= w->plenty)
 		return false;
 	if (rc) {
 		sched_fail("thread %u: alloc at level %d: %d", t, (int)level, rc);

@@ -60,7 +60,7 @@ static enum mb_level some_level(struct world *w, unsigned t)
 
 	if (n < 10 && !(w->flags & MB_FRAMES_OWNED))
 		return MB_BASE;
-	return n == 15 ? MB_GIANT : MB_HUGE;
+	return n == 15 && !w->plenty ? MB_GIANT : MB_HUGE;
 }
 
 static void take_some(struct world *w, unsigned t)
@@ -155,12 +155,34 @@ static void prepare_tight(struct world *w)
 	do_slot_open(w, NOBODY);
 }
 
-/* More is free than four threads can have in their hands for a moment: nobody lacks anything but giant frames.
- */
-static void prepare_ample(struct world *w)
+static void prepare_loose(struct world *w)
 {
 	world_make(w, 2, 0);
 	w->may_lack = true;
+}
+
+/*
+ * More is free than three threads can have in their hands for a moment, a giant frame each: nobody may lack
+ * anything.
+ */
+static void prepare_ample(struct world *w)
+{
+	world_make(w, 5, 0);
+	w->may_lack = true;
+	w->plenty = MB_GIANT;
+}
+
+/* All of one giant frame that is not NOBODY's is in use time and again, and all slots remember its line. */
+static void prepare_owners_tight(struct world *w)
+{
+	world_make(w, 1, MB_FRAMES_OWNED);
+	w->may_lack = true;
+	do_alloc_batch(w, NOBODY, MB_HUGE, 64);
+	do_alloc_batch(w, NOBODY, MB_HUGE, 64);
+	for (unsigned n = 0; n < 360; n++)
+		do_alloc(w, NOBODY, MB_HUGE);
+	do_slot_close(w, NOBODY);
+	do_slot_open(w, NOBODY);
 }
 
 static void prepare_in_band(struct world *w)
@@ -186,8 +208,9 @@ static void prepare_owners(struct world *w)
 const struct scenario scenarios_wide[] = {
     {"tight", "all operations, little memory", 4, 0, prepare_tight, wide, NULL},
     {"ample", "all operations, much memory", 3, 0, prepare_ample, wide, NULL},
-    {"ranges", "the same, ranges come and go", 3, 0, prepare_ample, wide_ranges, NULL},
+    {"ranges", "the same, ranges come and go", 3, 0, prepare_loose, wide_ranges, NULL},
     {"in-band", "the same, in band", 3, 0, prepare_in_band, wide, NULL},
+    {"owners-tight", "two owners and more, memory exhausted", 4, 0, prepare_owners_tight, wide_owners, NULL},
     {"owners", "the same with owners and holes", 4, 0, prepare_owners, wide_owners, NULL},
     {0},
 };

@@ -60,7 +60,8 @@ struct world {
 	uint64_t capacity;
 	uint32_t flags;
 	bool in_band;
-	bool may_lack; /* -ENOMEM is an answer that is right here */
+	bool may_lack;   /* -ENOMEM is an answer that is right here */
+	unsigned plenty; /* but not at the levels below this one: more is free than all can have in hand */
 	struct mb_frames_count pristine;
 	struct shadow now, then;
 	unsigned pieces;
