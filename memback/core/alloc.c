@@ -197,9 +197,11 @@ static bool from_top(struct mb_frames *f, struct mbc_slot *s, unsigned n, struct
 	while (mbc_part_find(f, s, MB_GIANT, &b)) {
 		struct mbc_ref r = mbc_ref_get(f, MB_GIANT, b * MBC_BLOCK_LINES);
 		uint64_t part = mbc_load_seq(&r.block->part);
-		/* slots begin at different lines and words, so as not to fight for the same one */
+		/* slots begin at different words, so as not to fight for the same one: eight to a line, line by
+		 * line */
 		uint64_t own = (uint64_t)(s - mbc_slot_at(f, 0));
-		unsigned turn = (unsigned)(own % MBC_BLOCK_LINES);
+		unsigned turn = (unsigned)(own / MBC_LINE_WORDS %
+					   mbc_min(f->lines[MB_GIANT] - b * MBC_BLOCK_LINES, MBC_BLOCK_LINES));
 		uint64_t high = part & ~mbc_mask(0, turn);
 		unsigned hand;
 
