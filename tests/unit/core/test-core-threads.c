@@ -14,13 +14,14 @@
 #else
 #define STEPS 60000u
 #endif
-#define THREADS 3u
+#define THREADS 8u /* at most; each test says how many */
 #define KEEP    60000u
 #define OFFLINE 99
 
 struct arena {
 	struct test_pool p;
 	uint64_t frames;
+	unsigned threads;
 	_Atomic unsigned char *owner;
 	atomic_bool stop;
 	unsigned top; /* the highest level to allocate */
@@ -113,10 +114,11 @@ static void release(struct worker *w)
 static void *work(void *arg)
 {
 	struct worker *w = arg;
+	unsigned steps = STEPS * 3 / w->a->threads;
 
 	must(mb_slot_open(w->a->p.f, &w->slot) == 0, "slot", 0, 0);
-	for (unsigned n = 0; n < STEPS; n++) {
-		unsigned fill = n / (STEPS / 6) % 2 ? 35 : 65;
+	for (unsigned n = 0; n < steps; n++) {
+		unsigned fill = n / (steps / 6) % 2 ? 35 : 65;
 
 		if (test_random(&w->x) % 100 < fill && w->count < KEEP - 64)
 			allocate(w);
@@ -193,14 +195,14 @@ static void run(struct arena *a, bool ranges)
 
 	a->owner = calloc(a->frames, 1);
 	a->seed = test_seed();
-	for (unsigned n = 0; n < THREADS; n++) {
+	for (unsigned n = 0; n < a->threads; n++) {
 		w[n] = (struct worker){.a = a, .id = (unsigned char)(n + 1), .x = a->seed + n * 7919};
 		w[n].held = calloc(KEEP, sizeof(*w[n].held));
 		assert_int_equal(pthread_create(&t[n], NULL, work, &w[n]), 0);
 	}
 	if (ranges)
 		assert_int_equal(pthread_create(&changer, NULL, change_ranges, a), 0);
-	for (unsigned n = 0; n < THREADS; n++) {
+	for (unsigned n = 0; n < a->threads; n++) {
 		pthread_join(t[n], NULL);
 		free(w[n].held);
 	}
@@ -217,7 +219,7 @@ static void run(struct arena *a, bool ranges)
 
 static void test_a12_out_of_band(void **state)
 {
-	struct arena a = {.frames = 2 * GIANT + 7 * HUGE + 33, .top = 2};
+	struct arena a = {.threads = 8, .frames = 2 * GIANT + 7 * HUGE + 33, .top = 2};
 
 	(void)state;
 	a.p = test_pool_make(a.frames, THREADS, 0);
@@ -227,7 +229,7 @@ static void test_a12_out_of_band(void **state)
 /* So little memory that it is mostly full: steals, splits and merges all the time. */
 static void test_a12_scarce(void **state)
 {
-	struct arena a = {.frames = 5 * HUGE, .top = 1};
+	struct arena a = {.threads = 2, .frames = 5 * HUGE, .top = 1};
 
 	(void)state;
 	a.p = test_pool_make(a.frames, THREADS, 0);
@@ -236,7 +238,7 @@ static void test_a12_scarce(void **state)
 
 static void test_a12_in_band(void **state)
 {
-	struct arena a = {.frames = GIANT + 7 * HUGE + 33, .top = 2};
+	struct arena a = {.threads = 3, .frames = GIANT + 7 * HUGE + 33, .top = 2};
 
 	(void)state;
 	a.p = test_pool_in_band(a.frames, THREADS);
@@ -245,7 +247,7 @@ static void test_a12_in_band(void **state)
 
 static void test_a12_in_band_scarce(void **state)
 {
-	struct arena a = {.frames = 130 * HUGE, .top = 1};
+	struct arena a = {.threads = 4, .frames = 130 * HUGE, .top = 1};
 
 	(void)state;
 	a.p = test_pool_in_band(a.frames, THREADS);
@@ -254,7 +256,7 @@ static void test_a12_in_band_scarce(void **state)
 
 static void test_a2_ranges_meanwhile(void **state)
 {
-	struct arena a = {.frames = 2 * GIANT + 33, .top = 2};
+	struct arena a = {.threads = 3, .frames = 2 * GIANT + 33, .top = 2};
 
 	(void)state;
 	a.p = test_pool_make(a.frames, THREADS, 0);
@@ -263,7 +265,7 @@ static void test_a2_ranges_meanwhile(void **state)
 
 static void test_a2_drains_meanwhile(void **state)
 {
-	struct arena a = {.frames = GIANT + 33, .top = 1, .drains = true};
+	struct arena a = {.threads = 5, .frames = GIANT + 33, .top = 1, .drains = true};
 
 	(void)state;
 	a.p = test_pool_make(a.frames, THREADS, 0);
