@@ -23,6 +23,8 @@ enum option_number {
 	OPT_MEMORY,
 	OPT_MAX_MEMORY,
 	OPT_MEMORY_BLOCK,
+	OPT_MEMORY_MIN,
+	OPT_OVERCOMMIT,
 	OPT_CPUS,
 	OPT_BACKING,
 	OPT_POOL,
@@ -48,6 +50,8 @@ static const struct option longopts[] = {
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"max-memory", required_argument, NULL, OPT_MAX_MEMORY},
     {"memory-block", required_argument, NULL, OPT_MEMORY_BLOCK},
+    {"memory-min", required_argument, NULL, OPT_MEMORY_MIN},
+    {"overcommit", no_argument, NULL, OPT_OVERCOMMIT},
     {"cpus", required_argument, NULL, OPT_CPUS},
     {"backing", required_argument, NULL, OPT_BACKING},
     {"pool", required_argument, NULL, OPT_POOL},
@@ -96,6 +100,9 @@ static const char help[] =
     "  --budget SIZE       the most bytes that the guest may have out (default: all of --memory, or\n"
     "                      of --max-memory)\n"
     "  --balloon SIZE      what the guest shall give back at once when it has started (default 0)\n"
+    "  --overcommit        take bytes when the guest touches them, not at launch; when there are none left it\n"
+    "                      is paused until there are (wants userfaultfd, see memback-vmm(1))\n"
+    "  --memory-min SIZE   with --overcommit: bytes that are this guest's own, touched or not\n"
     "  --prealloc          make all of it resident before the guest starts, and again what it gets back\n"
     "\n"
     "Control\n"
@@ -203,6 +210,11 @@ static int take_option(int option, char *value, struct options *o, bool *backing
 		return take_size("--max-memory", value, &c->max_memory, err);
 	case OPT_MEMORY_BLOCK:
 		return take_size("--memory-block", value, &c->memory_block, err);
+	case OPT_MEMORY_MIN:
+		return take_size("--memory-min", value, &c->memory_min, err);
+	case OPT_OVERCOMMIT:
+		c->overcommit = true;
+		return 0;
 	case OPT_CPUS:
 		return take_cpus(value, &c->cpus, err);
 	case OPT_BACKING:
@@ -307,6 +319,10 @@ static int check_together(const struct options *o, bool backing_given, struct mb
 		return error_set(err, -EINVAL, "--balloon %s: a guest of %s cannot give so much; at most %s",
 				 size_format(c->balloon, other), size_format(c->memory, memory),
 				 size_format(c->memory - HUGE_BYTES, (char[SIZE_TEXT]){0}));
+	if (c->memory_min != 0 && !c->overcommit)
+		return error_set(err, -EINVAL,
+				 "--memory-min goes with --overcommit: without it all of --memory is the "
+				 "guest's own");
 	if (c->pool_path != NULL && (backing_given || c->budget != 0))
 		return error_set(err, -EINVAL, "--pool has its own backing and budget: leave out %s",
 				 backing_given ? "--backing" : "--budget");

@@ -15,6 +15,7 @@
 #include "machine/boot.h"
 #include "machine/machine.h"
 #include "size.h"
+#include "starve.h"
 #include "vm_devices.h"
 #include "vm_mem.h"
 
@@ -45,6 +46,7 @@ struct vm {
 	struct balloon *balloon;
 	struct vm_disks disks;
 	struct rng *rng;
+	struct starve *starve; /* NULL: all memory was taken at launch */
 	struct vm_mem mem;
 	struct qmp *qmp;
 	struct device_host host;
@@ -91,7 +93,12 @@ enum vm_state vm_get_state(const struct vm *vm)
 	pthread_mutex_lock(&v->lock);
 	enum vm_state state = v->state;
 	pthread_mutex_unlock(&v->lock);
-	return state;
+	return state == VM_RUNNING && vm_is_starved(vm) ? VM_PAUSED : state;
+}
+
+bool vm_is_starved(const struct vm *vm)
+{
+	return vm->starve != NULL && starve_now(vm->starve);
 }
 
 int vm_exit_status(const struct vm *vm)
@@ -166,6 +173,22 @@ static void on_balloon(void *arg, enum balloon_event event)
 
 /* ---- its making ------------------------------------------------------------------------------------- */
 
+/* The wish to run is the user's, and is kept while there is no memory for it. */
+static void on_starved(void *arg, bool starved, uint64_t ns)
+{
+	struct vm *vm = arg;
+	commands_starved_event(vm->qmp, vm, starved, ns);
+	pthread_mutex_lock(&vm->lock);
+	bool wish = vm->state == VM_RUNNING && !vm->ending;
+	pthread_mutex_unlock(&vm->lock);
+	if (!wish)
+		return;
+	if (starved)
+		machine_pause(vm->machine);
+	else
+		machine_resume(vm->machine);
+}
+
 /* Where memory shall lie, and whether this host can have a guest of that size at all. */
 static int lay_out(struct vm *vm, struct mb_error *err)
 {
@@ -216,8 +239,16 @@ static int take_memory(struct vm *vm, struct mb_error *err)
 	    .region_count = vm->layout.ram + vm->layout.pluggable,
 	    .regions_out = vm->layout.pluggable,
 	    .prealloc = vm->config.prealloc,
+	    .overcommit = vm->config.overcommit,
+	    .minimum = vm->config.memory_min,
+	    .on_starved = starve_heard,
 	};
-	int rc = open_pool(vm, err);
+	int rc = vm->config.overcommit ? mb_overcommit_check(err) : 0;
+	if (rc == 0)
+		rc = vm->config.overcommit ? starve_create(vm->loop, on_starved, vm, &vm->starve) : 0;
+	config.starved_arg = vm->starve;
+	if (rc == 0)
+		rc = open_pool(vm, err);
 	if (rc == 0)
 		rc = mb_space_create(vm->pool, &config, &vm->space, err);
 	return rc == 0 ? machine_set_memory(vm->machine, vm->space, vm->layout.region, vm->layout.ram, err)
@@ -360,6 +391,10 @@ static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 	if (rc == 0)
 		rc = machine_load(vm->machine, boot, cmdline, rsdp, err);
 	free(cmdline);
+	if (rc != 0 && vm->config.overcommit && mb_space_budget_left(vm->space) < HUGE_BYTES)
+		return error_set(err, -EDQUOT,
+				 "the pool has no bytes left to load the kernel into: inflate or end "
+				 "another guest, or give this one a --memory-min");
 	return rc;
 }
 
@@ -389,6 +424,9 @@ static void unmake(struct vm *vm)
 {
 	if (vm->machine != NULL)
 		machine_pause(vm->machine);
+	/* nobody waits for memory from here on, so that all threads can end */
+	if (vm->space != NULL)
+		mb_space_abandon(vm->space);
 	balloon_destroy(vm->balloon);
 	vm->balloon = NULL;
 	vm_disks_destroy(&vm->disks);
@@ -405,6 +443,7 @@ static void unmake(struct vm *vm)
 		mb_space_destroy(vm->space);
 	if (vm->pool != NULL)
 		mb_pool_close(vm->pool);
+	starve_destroy(vm->starve);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }
@@ -492,9 +531,10 @@ int vm_cont(struct vm *vm)
 {
 	if (change_state(vm, VM_PAUSED, VM_RUNNING)) {
 		vm_disks_resume(&vm->disks);
-		machine_resume(vm->machine);
+		if (!vm_is_starved(vm))
+			machine_resume(vm->machine);
 		commands_run_event(vm->qmp, true);
 		return 0;
 	}
-	return vm_get_state(vm) == VM_RUNNING ? 0 : -EINVAL;
+	return vm_get_state(vm) == VM_RUNNING || vm_is_starved(vm) ? 0 : -EINVAL;
 }

@@ -35,6 +35,8 @@ struct vm_config {
 	unsigned disk_count;
 	bool rng;              /* a virtio-rng */
 	uint64_t max_memory;   /* bytes: what lies above memory can be plugged later; 0: nothing */
+	bool overcommit;       /* bytes are taken when they are touched */
+	uint64_t memory_min;   /* with overcommit: bytes that are the VM's own, touched or not */
 	uint64_t memory_block; /* bytes in which it is plugged; a power of two from 2 MiB to 1 GiB */
 };
 
@@ -57,6 +59,8 @@ struct mb_space *vm_space(struct vm *vm);
 struct balloon *vm_balloon(struct vm *vm);
 /* Its pluggable memory; NULL: it has none. */
 struct mem *vm_get_mem(struct vm *vm);
+/* It waits for memory that the pool lacks. */
+bool vm_is_starved(const struct vm *vm);
 
 /* Both are idempotent and send STOP or RESUME when something changed; -EINVAL once the VM is ending. */
 int vm_stop(struct vm *vm);

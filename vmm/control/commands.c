@@ -23,6 +23,8 @@ static const char *const event_names[] = {
     "BALLOON_CHANGE",
     "MEMBACK_DEFLATE_RESUMED",
     "MEMBACK_DEFLATE_WAITING",
+    "MEMBACK_MEMORY_AVAILABLE",
+    "MEMBACK_OUT_OF_MEMORY",
     "MEMORY_DEVICE_SIZE_CHANGE",
     "POWERDOWN",
     "RESUME",
@@ -249,6 +251,21 @@ void commands_balloon_event(struct qmp *qmp, struct vm *vm, enum balloon_event e
 	} else {
 		qmp_event(qmp, "MEMBACK_DEFLATE_RESUMED", data);
 	}
+}
+
+void commands_starved_event(struct qmp *qmp, struct vm *vm, bool starved, uint64_t ns)
+{
+	struct mb_overcommit_status s;
+
+	mb_space_get_overcommit(vm_space(vm), &s);
+	if (starved)
+		qmp_event(qmp, "MEMBACK_OUT_OF_MEMORY",
+			  json_pack("{s:s,s:o,s:o}", "reason", s.reason ? s.reason : "budget", "missing",
+				    commands_u64(s.missing), "present", commands_u64(s.present)));
+	else
+		qmp_event(qmp, "MEMBACK_MEMORY_AVAILABLE",
+			  json_pack("{s:o,s:o}", "paused-ms", commands_u64(ns / 1000000), "present",
+				    commands_u64(s.present)));
 }
 
 void commands_run_event(struct qmp *qmp, bool running)

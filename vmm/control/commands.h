@@ -18,6 +18,8 @@ MB_MUST_CHECK int commands_create(struct loop *loop, struct vm *vm, const char *
 
 /* Events that the VM sends through it; a VM without a control socket passes NULL. */
 void commands_balloon_event(struct qmp *qmp, struct vm *vm, enum balloon_event event);
+/* It waits for memory; or, after so many ns, goes on. */
+void commands_starved_event(struct qmp *qmp, struct vm *vm, bool starved, uint64_t ns);
 void commands_run_event(struct qmp *qmp, bool running);
 void commands_shutdown_event(struct qmp *qmp, enum vm_reason reason);
 

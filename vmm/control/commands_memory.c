@@ -88,6 +88,31 @@ static void put_space(json_t *o, struct mb_space *space)
 	put(o, "owner", status.owner.id);
 }
 
+/* What is taken when it is touched, and what is waited for. */
+static void put_overcommit(json_t *o, struct mb_space *space)
+{
+	struct mb_overcommit_status s;
+	json_t *over;
+
+	if (!mb_space_get_overcommit(space, &s))
+		return;
+	over = json_object();
+	put(over, "present", s.present);
+	put(over, "reserve", s.reserve);
+	put(over, "minimum", s.minimum);
+	put(over, "faults", s.faults);
+	put(over, "populated-total", s.populated);
+	put(over, "ahead-total", s.ahead);
+	put(over, "ballooned-touches", s.hole_touches);
+	put(over, "starved-count", s.starved_count);
+	put(over, "starved-ms", s.starved_ns / 1000000);
+	if (s.starved)
+		json_object_set_new(
+		    o, "out-of-memory",
+		    json_pack("{s:s,s:o}", "reason", s.reason, "missing", commands_u64(s.missing)));
+	json_object_set_new(o, "overcommit", over);
+}
+
 static void put_pool(json_t *o, struct vm *vm)
 {
 	const char *path = vm_get_config(vm)->pool_path;
@@ -116,6 +141,7 @@ json_t *commands_memback_status(struct vm *vm, const json_t *args, struct qmp_er
 	put_balloon(o, vm_balloon(vm));
 	commands_mem_status(vm, o);
 	put_space(o, vm_space(vm));
+	put_overcommit(o, vm_space(vm));
 	put_pool(o, vm);
 	return o;
 }
