@@ -5,8 +5,13 @@
  * The common path takes bits out of the word that the slot's at[] names. Then, in this order, so that memory
  * that is split stays in use and memory that is whole stays whole:
  *
- *   the other words of the line - a line of the ring - a line that is nobody's - a larger frame, split -
- *   lines of other slots, taken from without holding them
+ *   the other words of the line - the word in front of the ring, if no line is held - a line of the ring (the
+ * one in front of it included) - a line that is nobody's - a larger frame, split - lines of other slots, taken
+ * from without holding them
+ *
+ * Why a slot has no private store of frames, which plain stores could serve faster than a locked operation:
+ * nobody else could take them back without its owner's help, so that free memory would be out of reach, ranges
+ * could not be removed, and freeing twice what lies in a store would look right.
  *
  * At rest, fact 5 of line.h makes this complete; while others are between two steps, frames may be nobody's
  * for a moment, so it is done once more before -ENOMEM is said.
