@@ -72,6 +72,7 @@ struct pool_vars {
 	_Atomic uint64_t budget_used; /* bytes; <= budget at all times */
 	_Atomic uint32_t destroyed;   /* set once, under the serial lock */
 	_Atomic uint32_t wake;        /* futex: changes when waiting may have an end */
+	_Atomic uint64_t online;      /* bytes of frame numbers that shall be online; header.size is the most */
 	_Atomic uint64_t boot[2];     /* the boot of the machine in which all of it was written */
 	_Atomic uint64_t next_ticket;
 	struct budget_waiter wait[OWNERS_MAX];

@@ -39,13 +39,21 @@ void pool_free(struct mb_pool *pool)
 	free(pool);
 }
 
+/* Whatever is written there: another process may have damaged it. */
+static uint64_t online_frames(const struct mb_pool *pool)
+{
+	uint64_t online = atomic_load_explicit(&pool->vars->online, memory_order_relaxed);
+
+	return (online && online <= pool->size && online % HUGE_BYTES == 0 ? online : pool->size) >> BASE_SHIFT;
+}
+
 int pool_start(struct mb_pool *pool, const struct records *r, uint64_t budget, struct mb_error *err)
 {
 	struct mb_frames_config config = records_frames(pool->size);
 	int rc = mb_frames_init(pool->map + r->frames, r->frames_bytes, &config, &pool->frames);
 
 	if (!rc)
-		rc = mb_range_add(pool->frames, (mb_frame){0}, config.capacity);
+		rc = mb_range_add(pool->frames, (mb_frame){0}, online_frames(pool));
 	if (rc)
 		return host_error(err, rc, "cannot set up the allocator of frames: %s", strerror(-rc));
 	atomic_store_explicit(&pool->vars->budget, budget, memory_order_relaxed);
@@ -140,13 +148,15 @@ int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct 
 	memset(out, 0, sizeof(*out));
 	out->backing = pool->mem.kind;
 	out->granule = pool->mem.granule;
-	out->size = pool->size;
+	out->maximum = pool->size;
+	out->rebuilt = pool->rebuilt;
 	out->budget = atomic_load_explicit(&pool->vars->budget, memory_order_relaxed);
 	out->budget_used = atomic_load_explicit(&pool->vars->budget_used, memory_order_relaxed);
 	out->huge_pages = pool->mem.huge_pages;
 	for (uint32_t i = 0; i < OWNERS_MAX; i++)
 		out->owners += owner_lives(pool, i);
 	mb_frames_count(pool->frames, &out->frames);
+	out->size = (out->frames.capacity - out->frames.offline) << BASE_SHIFT;
 	pthread_mutex_lock(&pool->lock);
 	rc = pool_resident(pool, &out->resident);
 	pthread_mutex_unlock(&pool->lock);

@@ -6,6 +6,7 @@
  * not ours, of another version or damaged in any byte of it is refused. What lies behind the header changes
  * all the time; whoever reads it bounds it.
  */
+#include "boot.h"
 #include "error.h"
 #include "owner.h"
 #include "pool_open.h"
@@ -205,7 +206,8 @@ static int write_header(struct mb_pool *pool, int fd, const struct records *r, s
 }
 
 /* Fills the new, empty pool file. */
-static int build_file(struct mb_pool *pool, int fd, const char *path, uint64_t budget, struct mb_error *err)
+static int build_file(struct mb_pool *pool, int fd, const char *path, uint64_t online, uint64_t budget,
+		      struct mb_error *err)
 {
 	struct records r;
 	int rc = records_place(pool->size, &r);
@@ -215,11 +217,26 @@ static int build_file(struct mb_pool *pool, int fd, const char *path, uint64_t b
 	rc = size_records(fd, path, &r, err);
 	if (!rc)
 		rc = map_records(pool, fd, &r, err);
-	if (!rc)
+	if (!rc) {
+		atomic_store_explicit(&pool->vars->online, online, memory_order_relaxed);
 		rc = pool_start(pool, &r, budget, err);
+		boot_mark(pool);
+	}
 	if (!rc)
 		rc = write_header(pool, fd, &r, err);
 	return rc;
+}
+
+/* Exactly these, whatever the umask of whoever makes the pool: another user's VMs shall be able to open it. */
+static int set_access(int fd, const char *path, const struct mb_pool_config *config, unsigned mode,
+		      struct mb_error *err)
+{
+	if (config->has_group && fchown(fd, (uid_t)-1, (gid_t)config->group))
+		return host_error(err, -errno, "cannot give %s to group %u: %s; be in that group, or root",
+				  path, config->group, strerror(errno));
+	if (fchmod(fd, (mode_t)mode))
+		return host_error(err, -errno, "cannot set the permissions of %s: %s", path, strerror(errno));
+	return 0;
 }
 
 static int create_both(struct mb_pool *pool, const char *path, const struct mb_pool_config *config,
@@ -230,11 +247,15 @@ static int create_both(struct mb_pool *pool, const char *path, const struct mb_p
 
 	if (fd < 0)
 		return host_error(err, -errno, "cannot make the pool %s: %s", path, strerror(errno));
-	rc = backing_create_file(&pool->mem, config->backing, pool->mem_path, config->size, mode, warning, err);
+	rc = backing_create_file(&pool->mem, config->backing, pool->mem_path, pool->size, mode, warning, err);
 	if (!rc) {
 		rc = backing_check_room(&pool->mem, budget, err);
 		if (!rc)
-			rc = build_file(pool, fd, path, budget, err);
+			rc = set_access(pool->mem.fd, pool->mem_path, config, mode, err);
+		if (!rc)
+			rc = set_access(fd, path, config, mode, err);
+		if (!rc)
+			rc = build_file(pool, fd, path, config->size, budget, err);
 		if (rc)
 			unlink(pool->mem_path);
 	}
@@ -265,7 +286,7 @@ int mb_pool_create_file(const char *path, const struct mb_pool_config *config, s
 	pool = pool_new();
 	if (!pool)
 		return host_error(err, -ENOMEM, "out of memory");
-	pool->size = config->size;
+	pool->size = config->maximum ? config->maximum : config->size;
 	pool->shared = true;
 	pool->mem_path = memory_path(path, config);
 	if (!pool->mem_path || strlen(pool->mem_path) >= POOL_PATH_MAX)
@@ -281,23 +302,26 @@ int mb_pool_create_file(const char *path, const struct mb_pool_config *config, s
 
 /* ---- attach -------------------------------------------------------------------------------------------- */
 
-static int attach_records(struct mb_pool *pool, const char *path, struct mb_error *err)
+static int attach_records(struct mb_pool *pool, const char *path, struct records *r, struct mb_error *err)
 {
 	struct pool_header h;
-	struct records r;
-	int fd = -1, rc = open_header(path, &fd, &h, &r, err);
+	int fd = -1, rc = open_header(path, &fd, &h, r, err);
 
 	if (rc)
 		return rc;
 	pool->shared = true;
 	pool->size = h.size;
-	rc = map_records(pool, fd, &r, err);
+	rc = map_records(pool, fd, r, err);
 	close(fd); /* the mapping stays; locks are on the memory file */
 	if (!rc)
 		rc = open_memory(pool, &h, err);
-	if (rc)
-		return rc;
-	rc = mb_frames_attach(pool->map + r.frames, r.frames_bytes, &pool->frames);
+	return rc;
+}
+
+static int attach_frames(struct mb_pool *pool, const char *path, const struct records *r, struct mb_error *err)
+{
+	int rc = mb_frames_attach(pool->map + r->frames, r->frames_bytes, &pool->frames);
+
 	if (rc)
 		return host_error(err, rc,
 				  "%s is damaged: its allocator's records are (%s); destroy it and make it "
@@ -323,28 +347,36 @@ static int check_frames(struct mb_pool *pool, const char *path, struct mb_error 
 	return 0;
 }
 
+static int attach_serial(struct mb_pool *pool, const char *path, const struct records *r, struct mb_error *err)
+{
+	int rc = owner_serial_lock(pool);
+
+	if (rc)
+		return host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
+	rc = boot_check(pool, r, err);
+	if (!rc)
+		rc = attach_frames(pool, path, r, err);
+	if (!rc)
+		rc = check_frames(pool, path, err);
+	if (!rc)
+		/* What the dead left and cannot be taken back now costs its bytes, not the attaching. */
+		(void)owner_bury_dead(pool, NULL);
+	owner_serial_unlock(pool);
+	return rc;
+}
+
 int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err)
 {
 	struct mb_pool *pool = pool_new();
+	struct records r;
 	int rc;
 
 	host_clear(err);
 	if (!pool)
 		return host_error(err, -ENOMEM, "out of memory");
-	rc = attach_records(pool, path, err);
+	rc = attach_records(pool, path, &r, err);
 	if (!rc)
-		rc = check_frames(pool, path, err);
-	if (!rc) {
-		rc = owner_serial_lock(pool);
-		if (rc) {
-			host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
-		} else {
-			/* What the dead left and cannot be taken back now costs its bytes, not the attaching.
-			 */
-			(void)owner_bury_dead(pool, NULL);
-			owner_serial_unlock(pool);
-		}
-	}
+		rc = attach_serial(pool, path, &r, err);
 	if (rc) {
 		pool_free(pool);
 		return rc;

@@ -60,6 +60,13 @@ int records_check_config(const struct mb_pool_config *config, uint64_t *budget, 
 		    "%s (%llu bytes)",
 		    mb_backing_name(config->backing), host_size(unit).text, host_size(config->size).text,
 		    (unsigned long long)config->size);
+	if (config->maximum &&
+	    (config->maximum < config->size || config->maximum > POOL_SIZE_MAX || config->maximum % unit))
+		return host_error(
+		    err, -EINVAL,
+		    "the most that a pool may grow to must be a multiple of %s, at least its size and "
+		    "at most 64 TiB, not %s",
+		    host_size(unit).text, host_size(config->maximum).text);
 	if (config->budget > config->size || config->budget % BASE_BYTES)
 		return host_error(
 		    err, -EINVAL,

@@ -28,6 +28,7 @@ struct mb_pool {
 	uint64_t mem_dev, mem_ino; /* and what it is */
 	pthread_mutex_t lock;      /* the list of spaces; making owners in this process */
 	struct mb_space *spaces;
+	bool rebuilt;      /* made empty when it was attached, since it was of another boot */
 	unsigned fault_in; /* tests: the so-manyth step from now fails; 0: none does */
 };
 
@@ -54,7 +55,7 @@ struct mb_space {
 	_Atomic uint64_t charged, inflated, pending; /* bytes; space_total(), space_add() */
 	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
 	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
-	uint32_t wake_seen; /* vars.wake before the last try to charge */
+	uint32_t wake_seen;      /* vars.wake before the last try to charge */
 	struct guard guard;
 	struct overcommit *over; /* charged when touched; NULL: charged when made */
 };

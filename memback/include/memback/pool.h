@@ -45,7 +45,12 @@ struct mb_pool_config {
 	 * directory, or a file that is not there yet and whose name is removed at once.
 	 */
 	const char *memory_path;
-	unsigned mode; /* pool file: its permission bits; 0 means 0600 */
+	unsigned mode; /* pool file: its permission bits, whatever the umask; 0 means 0600 */
+	/* pool file: the group that the files are given to, if any; and how many bytes it may grow to, 0: size
+	 */
+	bool has_group;
+	uint32_t group;
+	uint64_t maximum;
 };
 
 struct mb_pool;
@@ -73,10 +78,11 @@ void mb_pool_close(struct mb_pool *pool);
 
 /* What recovery found and did. */
 struct mb_recovered {
-	uint64_t owners;    /* that were dead */
-	uint64_t frames;    /* bytes of frame numbers that were theirs */
-	uint64_t charged;   /* bytes that they were charged */
-	uint64_t freed;     /* bytes of frame numbers that they had in hand and that were nobody's yet or any more */
+	uint64_t owners;  /* that were dead */
+	uint64_t frames;  /* bytes of frame numbers that were theirs */
+	uint64_t charged; /* bytes that they were charged */
+	uint64_t
+	    freed; /* bytes of frame numbers that they had in hand and that were nobody's yet or any more */
 	uint64_t completed; /* operations cut in the middle that were completed */
 	uint64_t undone;    /* ... that were undone */
 };
@@ -87,6 +93,18 @@ struct mb_recovered {
  * way all the while, so that something is left for the next. Any thread; it must not hold up a space's thread.
  */
 MB_MUST_CHECK int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out, struct mb_error *err);
+/*
+ * Makes the pool so many bytes of frame numbers large, at most the maximum it was made with. Growing is done
+ * when it returns; -EBUSY: what an earlier shrinking took is still in use there. Shrinking takes what is free
+ * now, what is in use leaves when its owner ends; *left (may be NULL): bytes of it in use. Call it again to see
+ * how it goes. The owners are not moved: mb_pool_frame_owner() tells who they are. The budget stays as it is.
+ */
+MB_MUST_CHECK int mb_pool_resize(struct mb_pool *pool, uint64_t size, uint64_t *left, struct mb_error *err);
+/*
+ * Changes the budget at once. Who waits goes on if it was raised. A budget below what is used takes nothing
+ * from anybody: nobody is charged more until enough was given back. -ENOSPC as with mb_pool_create_file().
+ */
+MB_MUST_CHECK int mb_pool_set_budget(struct mb_pool *pool, uint64_t budget, struct mb_error *err);
 /* Removes a pool file and its memory file (if that is still the pool's); -EBUSY while an owner lives. */
 MB_MUST_CHECK int mb_pool_destroy(const char *path, struct mb_error *err);
 
@@ -94,12 +112,14 @@ struct mb_pool_status {
 	enum mb_backing backing;
 	uint64_t granule;     /* bytes: the least that the backing can give back */
 	uint64_t size;        /* bytes of frame numbers online */
+	uint64_t maximum;     /* bytes of frame numbers that it may grow to */
 	uint64_t budget;      /* bytes */
 	uint64_t budget_used; /* bytes out with owners (holes not included, pending included) */
 	uint64_t resident;    /* bytes that the kernel says the backing holds */
 	uint64_t owners;      /* live owners */
 	struct mb_frames_count frames;
 	bool huge_pages; /* large pages can be had */
+	bool rebuilt;    /* it was of another boot of the machine, so that this attaching made it empty */
 };
 /* Any thread. The resident bytes of a pool without a file are counted page by page. */
 MB_MUST_CHECK int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct mb_error *err);
@@ -118,6 +138,19 @@ struct mb_owner_status {
  * walk and is returned. Any thread. */
 typedef int mb_owner_fn(void *arg, const struct mb_owner_status *owner);
 int mb_pool_walk_owners(struct mb_pool *pool, mb_owner_fn *fn, void *arg);
+
+/* A stretch of a pool's frames, for a picture of it. */
+struct mb_pool_stretch {
+	uint64_t offset;   /* bytes from the start of the memory */
+	uint64_t len;      /* bytes */
+	uint64_t owned;    /* bytes in frames that are somebody's */
+	uint32_t owner;    /* mb_owner_status.id of who has most of them; valid if owned > 0 */
+	uint64_t resident; /* bytes, as the kernel says; UINT64_MAX: it does not say (huge pages, no file) */
+};
+typedef int mb_pool_stretch_fn(void *arg, const struct mb_pool_stretch *stretch);
+/* Cuts the pool into stretches of step bytes (a multiple of 2 MiB); a non-zero return of fn ends the walk and
+ * is returned. -EINVAL. Any thread. */
+int mb_pool_walk(struct mb_pool *pool, uint64_t step, mb_pool_stretch_fn *fn, void *arg);
 
 /* Whose a frame is, as the ledger says. */
 struct mb_frame_owner {
