@@ -26,6 +26,7 @@ enum option_number {
 	OPT_MEMORY_MIN,
 	OPT_OVERCOMMIT,
 	OPT_CPUS,
+	OPT_CPU_DISABLE,
 	OPT_BACKING,
 	OPT_POOL,
 	OPT_BUDGET,
@@ -53,6 +54,7 @@ static const struct option longopts[] = {
     {"memory-min", required_argument, NULL, OPT_MEMORY_MIN},
     {"overcommit", no_argument, NULL, OPT_OVERCOMMIT},
     {"cpus", required_argument, NULL, OPT_CPUS},
+    {"cpu-disable", required_argument, NULL, OPT_CPU_DISABLE},
     {"backing", required_argument, NULL, OPT_BACKING},
     {"pool", required_argument, NULL, OPT_POOL},
     {"budget", required_argument, NULL, OPT_BUDGET},
@@ -89,6 +91,8 @@ static const char help[] =
     "  --max-memory SIZE   what it can have at most: what is above --memory can be plugged while it runs\n"
     "                      (virtio-mem), in blocks of --memory-block (default 2M)\n"
     "  --cpus N            its processors (default 1)\n"
+    "  --cpu-disable FEATURE,...\n"
+    "                      features of the host's processor that they shall not have, as in /proc/cpuinfo\n"
     "  --name NAME         its name, for messages and in the pool (default vm-PID)\n"
     "  --serial WHERE      its serial port: stdio (default), pty, file:PATH or none;\n"
     "                      on a terminal, Ctrl-A x ends the VM and Ctrl-A h helps\n"
@@ -217,6 +221,8 @@ static int take_option(int option, char *value, struct options *o, bool *backing
 		return 0;
 	case OPT_CPUS:
 		return take_cpus(value, &c->cpus, err);
+	case OPT_CPU_DISABLE:
+		return cpu_mask_add(&c->cpu_disable, value, err);
 	case OPT_BACKING:
 		*backing_given = true;
 		return take_backing(value, c, err);

@@ -400,7 +400,8 @@ static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 
 static int make(struct vm *vm, const struct boot *boot, struct mb_error *err)
 {
-	struct machine_config machine = {.cpus = vm->config.cpus, .on_end = on_machine_end, .arg = vm};
+	struct machine_config machine = {
+	    .cpus = vm->config.cpus, .without = vm->config.cpu_disable, .on_end = on_machine_end, .arg = vm};
 	int rc = machine_create(&machine, &vm->machine, err);
 	if (rc == 0)
 		rc = lay_out(vm, err);

@@ -10,6 +10,7 @@
 #include "control/loop.h"
 #include "devices/balloon.h"
 #include "devices/mem.h"
+#include "machine/cpu_features.h"
 #include "vm_disks.h"
 
 #include <memback/pool.h>
@@ -19,7 +20,8 @@ struct vm_config {
 	const char *name;
 	uint64_t memory; /* bytes; a multiple of 2 MiB */
 	unsigned cpus;
-	const char *pool_path; /* attach to this pool, or NULL: a private one of this backing */
+	struct cpu_mask cpu_disable; /* features that they shall not have */
+	const char *pool_path;       /* attach to this pool, or NULL: a private one of this backing */
 	enum mb_backing backing;
 	const char *backing_path; /* MB_BACKING_FILE: its file */
 	uint64_t budget;          /* private pool: bytes; 0: as much as memory needs */

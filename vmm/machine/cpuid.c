@@ -85,7 +85,8 @@ static void set_cache(struct kvm_cpuid_entry2 *e, unsigned cpus)
 		e->eax |= at_most(cpus - 1, 0x3f) << 26;
 }
 
-static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned cpus)
+static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned cpus,
+			const struct cpu_mask *without)
 {
 	bool deadline = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 	for (unsigned i = 0; i < list->nent; i++) {
@@ -113,16 +114,18 @@ static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned 
 			e->ecx = 0;
 			break;
 		}
+		cpu_mask_apply(without, e);
 	}
 }
 
-int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, struct mb_error *err)
+int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, const struct cpu_mask *without,
+	      struct mb_error *err)
 {
 	struct kvm_cpuid2 *list = get_supported(kvm);
 	if (list == NULL)
 		return error_set(err, -errno, "KVM does not tell the CPUID that it supports: %s",
 				 strerror(errno));
-	personalise(list, kvm, id, cpus);
+	personalise(list, kvm, id, cpus, without);
 	int rc = ioctl(vcpu, KVM_SET_CPUID2, list) == 0 ? 0 : -errno;
 	free(list);
 	return rc == 0 ? 0 : error_set(err, rc, "KVM refuses the CPUID of vCPU %u: %s", id, strerror(-rc));

@@ -60,6 +60,11 @@ struct vcpu_control *machine_control(struct machine *m)
 	return &m->control;
 }
 
+const struct cpu_mask *machine_cpu_mask(const struct machine *m)
+{
+	return &m->config.without;
+}
+
 unsigned machine_cpus(const struct machine *m)
 {
 	return m->config.cpus;

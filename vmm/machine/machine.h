@@ -10,6 +10,7 @@
 #define VMM_MACHINE_MACHINE_H
 
 #include "machine/bus.h"
+#include "machine/cpu_features.h"
 #include "machine/guestmem.h"
 #include <memback/pool.h>
 #include <stdbool.h>
@@ -24,6 +25,7 @@ enum machine_end {
 
 struct machine_config {
 	unsigned cpus;
+	struct cpu_mask without; /* features that its CPUs shall not have */
 	/* Called on a vCPU thread, at most once for the machine; the VM is as good as paused then. */
 	void (*on_end)(void *arg, enum machine_end end, const char *text);
 	void *arg;

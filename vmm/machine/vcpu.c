@@ -288,7 +288,7 @@ int vcpu_create(struct machine *m, int kvm, int vm, unsigned id, struct vcpu *ou
 		out->run = NULL;
 		return error_set(err, -errno, "cannot map vCPU %u: %s", id, strerror(errno));
 	}
-	return cpuid_set(kvm, out->fd, id, machine_cpus(m), err);
+	return cpuid_set(kvm, out->fd, id, machine_cpus(m), machine_cpu_mask(m), err);
 }
 
 void vcpu_destroy(struct vcpu *v)

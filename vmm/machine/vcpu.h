@@ -52,11 +52,13 @@ struct vcpu_control *machine_control(struct machine *m);
 /* Tells the machine's owner that a vCPU ended the VM. */
 void machine_ended(struct machine *m, enum machine_end end, const char *text);
 /* cpuid.c: what the host supports, made into this vCPU's. */
-MB_MUST_CHECK int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, struct mb_error *err);
+MB_MUST_CHECK int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, const struct cpu_mask *without,
+			    struct mb_error *err);
 /* cpuid.c: bits of guest physical addresses. */
 unsigned cpuid_address_bits(int kvm);
 /* Does that CPUID name AMD, or Hygon, which builds the same? */
 bool cpuid_is_amd(int kvm);
 unsigned machine_cpus(const struct machine *m);
+const struct cpu_mask *machine_cpu_mask(const struct machine *m);
 
 #endif

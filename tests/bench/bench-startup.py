@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""
+bench-startup - how long memback-vmm takes from exec to the first KVM_RUN, and what it keeps resident apart from
+the guest's RAM, beside qemu-system-x86_64 -M microvm with the same kernel, turn by turn in one run.
+
+usage: bench-startup.py MEMBACK_VMM KERNEL [ROUNDS]
+
+Both run under the same strace, which stamps the two moments; so the times are longer than without it, for both.
+The minimum of the rounds counts: what others do on the machine only adds to it.
+"""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+MEMORY = 256 << 20
+SECONDS = 60
+
+
+def commands(vmm, kernel):
+    return {
+        "memback-vmm": [vmm, "--kernel", kernel, "--memory", str(MEMORY), "--serial", "none", "--append", "echo"],
+        "qemu microvm": ["qemu-system-x86_64", "-M", "microvm,accel=kvm", "-cpu", "host,arch-capabilities=off", "-m",
+                         "%dM" % (MEMORY >> 20), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                         "-kernel", kernel, "-append", "echo", "-serial", "null",
+                         "-global", "virtio-mmio.force-legacy=false", "-device", "virtio-balloon-device"],
+    }
+
+
+def wait_for(test):
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        result = test()
+        if result:
+            return result
+        time.sleep(0.02)
+    return None
+
+
+def stamps(trace):
+    """Seconds from exec to the first KVM_RUN, or None while it has not been there."""
+    with open(trace, errors="replace") as f:
+        text = f.read()
+    begin = re.search(r"^\d+ +(\d+\.\d+) execve\(", text, re.M)
+    end = re.search(r"^\d+ +(\d+\.\d+) ioctl\(\d+, KVM_RUN", text, re.M)
+    return float(end.group(1)) - float(begin.group(1)) if begin and end else None
+
+
+def overhead(pid):
+    """Resident bytes, all and private, apart from the guest's RAM: its mappings are as large as it is."""
+    resident = private = size = 0
+    with open("/proc/%d/smaps" % pid) as f:
+        for line in f:
+            head = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
+            if head:
+                size = int(head.group(2), 16) - int(head.group(1), 16)
+            found = re.match(r"(Rss|Private_Clean|Private_Dirty): +(\d+) kB", line)
+            if found and size < MEMORY // 2:
+                if found.group(1) == "Rss":
+                    resident += int(found.group(2)) << 10
+                else:
+                    private += int(found.group(2)) << 10
+    return resident, private
+
+
+def children(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return [int(word) for word in f.read().split()]
+
+
+def once(command):
+    with tempfile.TemporaryDirectory() as directory:
+        trace = os.path.join(directory, "trace")
+        tracer = ["strace", "-f", "-ttt", "-e", "trace=execve,ioctl", "-e", "signal=none", "-o", trace]
+        process = subprocess.Popen(tracer + command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
+        try:
+            took = wait_for(lambda: os.path.exists(trace) and stamps(trace))
+            traced = children(process.pid)
+            if not took or not traced:
+                process.kill()
+                sys.exit("%s does not start: %s" % (command[0], process.stderr.read().decode()[-500:]))
+            time.sleep(0.5)  # the guest starts, and with it what serves it
+            result = took, overhead(traced[0])
+            os.kill(traced[0], signal.SIGKILL)
+            return result
+        finally:
+            process.wait(SECONDS)
+            process.stderr.close()
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__.strip())
+    for program in ("strace", "qemu-system-x86_64"):
+        if not shutil.which(program):
+            print("no %s here" % program)
+            sys.exit(77)
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    todo = commands(sys.argv[1], sys.argv[2])
+    results = {name: [] for name in todo}
+    for _ in range(rounds):
+        for name, command in todo.items():
+            results[name].append(once(command))
+    print("%-14s %22s %22s %14s" % ("", "exec to KVM_RUN, ms", "resident but RAM, MiB", "private, MiB"))
+    best = {}
+    for name, rows in results.items():
+        took = min(row[0] for row in rows)
+        resident, private = (min(row[1][i] for row in rows) for i in (0, 1))
+        best[name] = took, resident
+        print("%-14s %22.1f %22.1f %14.1f" % (name, took * 1e3, resident / 2**20, private / 2**20))
+    ours, theirs = best["memback-vmm"], best["qemu microvm"]
+    print("memback-vmm takes %.2f of QEMU's time (to reach: 0.5) and %.1f MiB (to reach: 5)"
+          % (ours[0] / theirs[0], ours[1] / 2**20))
+
+
+main()
