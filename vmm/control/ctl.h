@@ -18,7 +18,8 @@ struct ctl_options {
 	bool wait;
 	uint64_t timeout_s; /* 0: none given */
 	/* pool create */
-	const char *size, *budget, *backing, *memory_file, *mode;
+	const char *size, *budget, *backing, *memory_file, *mode, *group, *max_size;
+	const char *svg; /* pool map */
 };
 
 /* Options that a command takes. */
@@ -27,6 +28,7 @@ enum ctl_takes {
 	CTL_JSON = 1 << 1,
 	CTL_WAIT = 1 << 2, /* --wait and --timeout */
 	CTL_POOL = 1 << 3, /* those of pool create */
+	CTL_SVG = 1 << 4,  /* --svg FILE */
 };
 
 struct ctl_command {
@@ -93,6 +95,16 @@ unsigned ctl_map_cells(unsigned columns);
 int ctl_pool_create(const struct ctl_options *o, struct qmp_client *client, char **args);
 int ctl_pool_status(const struct ctl_options *o, struct qmp_client *client, char **args);
 int ctl_pool_check(const struct ctl_options *o, struct qmp_client *client, char **args);
+/* ctl_pool_map.c */
+int ctl_pool_map(const struct ctl_options *o, struct qmp_client *client, char **args);
+
+int ctl_pool_owners(const struct ctl_options *o, struct qmp_client *client, char **args);
 int ctl_pool_destroy(const struct ctl_options *o, struct qmp_client *client, char **args);
+
+/* ctl_pool_change.c */
+int ctl_pool_grow(const struct ctl_options *o, struct qmp_client *client, char **args);
+int ctl_pool_shrink(const struct ctl_options *o, struct qmp_client *client, char **args);
+int ctl_pool_set_budget(const struct ctl_options *o, struct qmp_client *client, char **args);
+int ctl_pool_recover(const struct ctl_options *o, struct qmp_client *client, char **args);
 
 #endif

@@ -72,6 +72,11 @@ static const struct ctl_command commands[] = {
     {"pool check", 2, "PATH", 1, CTL_JSON, "check a pool's sums, ledger and allocator",
      "Prints each discrepancy. Exit status 1 if there are any. What VMs do meanwhile can show as one.\n",
      ctl_pool_check},
+    {"pool map", 2, "PATH", 1, CTL_JSON | CTL_SVG, "draw who has what of a pool",
+     "A letter is a VM: a capital where most of its memory is there, a small one where most was given back or\n"
+     "never touched.\n"
+     "  --svg FILE          writes a picture instead\n",
+     ctl_pool_map},
     {"pool destroy", 2, "PATH", 1, 0, "remove a pool file and its memory file",
      "Refuses while a VM uses the pool.\n", ctl_pool_destroy},
 };
@@ -129,14 +134,14 @@ static void print_command_help(FILE *to, const struct ctl_command *c)
 	fprintf(to, "Usage: membackctl %s%s%s%s [OPTION...]\n%c%s.\n\n%s",
 		c->takes & CTL_SOCKET ? "-s SOCKET " : "", c->name, *c->args ? " " : "", c->args,
 		c->summary[0] - 'a' + 'A', c->summary + 1, c->help);
-	if (c->takes & ~(unsigned)CTL_POOL)
+	if (c->takes & ~(unsigned)(CTL_POOL | CTL_SVG))
 		fputs("\nOptions:\n", to);
 	print_options(to, c->takes);
 }
 
 /* ---- the command line ---------------------------------------------------------------------------------- */
 
-enum option_id { OPT_JSON = 256, OPT_SIZE, OPT_BUDGET, OPT_BACKING, OPT_MEMORY_FILE, OPT_MODE };
+enum option_id { OPT_JSON = 256, OPT_SIZE, OPT_BUDGET, OPT_BACKING, OPT_MEMORY_FILE, OPT_MODE, OPT_SVG };
 
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, 's'},
@@ -148,6 +153,7 @@ static const struct option long_options[] = {
     {"backing", required_argument, NULL, OPT_BACKING},
     {"memory-file", required_argument, NULL, OPT_MEMORY_FILE},
     {"mode", required_argument, NULL, OPT_MODE},
+    {"svg", required_argument, NULL, OPT_SVG},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {0},
@@ -182,6 +188,10 @@ static int parse_option(int id, struct parsed *p)
 	case OPT_JSON:
 		o->json = true;
 		p->given |= CTL_JSON;
+		return 0;
+	case OPT_SVG:
+		o->svg = optarg;
+		p->given |= CTL_SVG;
 		return 0;
 	case 'w':
 		o->wait = true;
@@ -243,7 +253,7 @@ static const struct ctl_command *command_find(char **words, int count)
 static int check_options(const struct ctl_command *c, const struct parsed *p)
 {
 	static const char *const names[] = {"--socket", "--json", "--wait and --timeout",
-					    "--size, --budget, --backing, --memory-file and --mode"};
+					    "--size, --budget, --backing, --memory-file and --mode", "--svg"};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (p->given & ~c->takes & 1u << i)

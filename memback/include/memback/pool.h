@@ -86,6 +86,9 @@ struct mb_recovered {
 	uint64_t completed; /* operations cut in the middle that were completed */
 	uint64_t undone;    /* ... that were undone */
 };
+/* mb_pool_attach(), which says what it took back from the dead. */
+MB_MUST_CHECK int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_recovered *did,
+					   struct mb_error *err);
 /*
  * Takes back all that dead owners had, whatever they were in the middle of when they died, and wakes who waits
  * for memory. Attaching, making a space and waiting do the same. Two that recover at once do it once; one that
