@@ -347,7 +347,8 @@ static int check_frames(struct mb_pool *pool, const char *path, struct mb_error 
 	return 0;
 }
 
-static int attach_serial(struct mb_pool *pool, const char *path, const struct records *r, struct mb_error *err)
+static int attach_serial(struct mb_pool *pool, const char *path, const struct records *r,
+			 struct mb_recovered *did, struct mb_error *err)
 {
 	int rc = owner_serial_lock(pool);
 
@@ -360,12 +361,18 @@ static int attach_serial(struct mb_pool *pool, const char *path, const struct re
 		rc = check_frames(pool, path, err);
 	if (!rc)
 		/* What the dead left and cannot be taken back now costs its bytes, not the attaching. */
-		(void)owner_bury_dead(pool, NULL);
+		(void)owner_bury_dead(pool, did);
 	owner_serial_unlock(pool);
 	return rc;
 }
 
 int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err)
+{
+	return mb_pool_attach_recovered(path, out, NULL, err);
+}
+
+int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_recovered *did,
+			     struct mb_error *err)
 {
 	struct mb_pool *pool = pool_new();
 	struct records r;
@@ -376,7 +383,7 @@ int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err)
 		return host_error(err, -ENOMEM, "out of memory");
 	rc = attach_records(pool, path, &r, err);
 	if (!rc)
-		rc = attach_serial(pool, path, &r, err);
+		rc = attach_serial(pool, path, &r, did, err);
 	if (rc) {
 		pool_free(pool);
 		return rc;

@@ -5,6 +5,7 @@
 #include "control/ctl.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,19 @@ static int parse_mode(const char *text, unsigned *out)
 	return 0;
 }
 
+static int parse_group(const char *text, struct mb_pool_config *config)
+{
+	struct group *group = getgrnam(text);
+	char *end;
+	unsigned long id = strtoul(text, &end, 10);
+
+	if (!group && (text[0] < '0' || text[0] > '9' || *end || id >= UINT32_MAX))
+		return ctl_fail("--group %s: there is no such group", text);
+	config->has_group = true;
+	config->group = group ? group->gr_gid : (uint32_t)id;
+	return 0;
+}
+
 int ctl_pool_create(const struct ctl_options *o, struct qmp_client *client, char **args)
 {
 	struct mb_pool_config config = {.backing = MB_BACKING_FILE, .memory_path = o->memory_file};
@@ -58,7 +72,8 @@ int ctl_pool_create(const struct ctl_options *o, struct qmp_client *client, char
 	if (parse_size("--size", o->size, &config.size) ||
 	    (o->budget && parse_size("--budget", o->budget, &config.budget)) ||
 	    (o->backing && parse_backing(o->backing, &config.backing)) ||
-	    (o->mode && parse_mode(o->mode, &config.mode)))
+	    (o->max_size && parse_size("--max-size", o->max_size, &config.maximum)) ||
+	    (o->group && parse_group(o->group, &config)) || (o->mode && parse_mode(o->mode, &config.mode)))
 		return 1;
 	if (mb_pool_create_file(args[0], &config, &warning, &err))
 		return ctl_fail("%s", err.text);
@@ -97,6 +112,8 @@ static json_t *pool_json(struct mb_pool *pool, struct mb_error *err)
 	o = json_pack("{s:s,s:b,s:o,s:o,s:o,s:o,s:o}", "backing", mb_backing_name(s.backing), "huge-pages",
 		      s.huge_pages, "granule", number(s.granule), "size", number(s.size), "budget",
 		      number(s.budget), "budget-used", number(s.budget_used), "resident", number(s.resident));
+	json_object_set_new(o, "max-size", number(s.maximum));
+	json_object_set_new(o, "rebuilt", json_boolean(s.rebuilt));
 	json_object_set_new(o, "free-frames",
 			    json_pack("{s:o,s:o,s:o}", "4K", number(s.frames.free), "2M",
 				      number(s.frames.whole[MB_HUGE]), "1G", number(s.frames.whole[MB_GIANT])));
@@ -112,12 +129,26 @@ static void print_owner(const json_t *w)
 	       ctl_size(ctl_u64(w, "pending")).text, json_is_true(json_object_get(w, "live")) ? "" : "  gone");
 }
 
+static void print_owners(const json_t *owners)
+{
+	const json_t *w;
+	size_t i;
+
+	if (!json_array_size(owners)) {
+		printf("No VM has memory of it.\n");
+		return;
+	}
+	printf("\n  %-20s %8s %11s %11s %11s %11s\n", "VM", "pid", "maximum", "actual", "inflated", "pending");
+	json_array_foreach(owners, i, w)
+	{
+		print_owner(w);
+	}
+}
+
 static void print_pool(const json_t *pool)
 {
-	const json_t *owners = json_object_get(pool, "owners"), *frames = json_object_get(pool, "free-frames"),
-		     *w;
+	const json_t *owners = json_object_get(pool, "owners"), *frames = json_object_get(pool, "free-frames");
 	uint64_t budget = ctl_u64(pool, "budget"), used = ctl_u64(pool, "budget-used");
-	size_t i;
 
 	printf("%-10s %11s  of frame numbers, %s%s\n", "size", ctl_size(ctl_u64(pool, "size")).text,
 	       ctl_string(pool, "backing"),
@@ -129,15 +160,9 @@ static void print_pool(const json_t *pool)
 	printf("%-10s %11llu  of 4K, which contain %llu whole ones of 2M and %llu of 1G\n", "free",
 	       (unsigned long long)ctl_u64(frames, "4K"), (unsigned long long)ctl_u64(frames, "2M"),
 	       (unsigned long long)ctl_u64(frames, "1G"));
-	if (!json_array_size(owners)) {
-		printf("No VM has memory of it.\n");
-		return;
-	}
-	printf("\n  %-20s %8s %11s %11s %11s %11s\n", "VM", "pid", "maximum", "actual", "inflated", "pending");
-	json_array_foreach(owners, i, w)
-	{
-		print_owner(w);
-	}
+	if (json_is_true(json_object_get(pool, "rebuilt")))
+		printf("It was of another boot of this machine, and is empty now.\n");
+	print_owners(owners);
 }
 
 int ctl_pool_status(const struct ctl_options *o, struct qmp_client *client, char **args)
@@ -158,6 +183,27 @@ int ctl_pool_status(const struct ctl_options *o, struct qmp_client *client, char
 	else
 		print_pool(status);
 	json_decref(status);
+	return 0;
+}
+
+int ctl_pool_owners(const struct ctl_options *o, struct qmp_client *client, char **args)
+{
+	json_t *list = json_array();
+	struct mb_error err = {0};
+	struct mb_pool *pool;
+
+	(void)client;
+	if (mb_pool_attach(args[0], &pool, &err)) {
+		json_decref(list);
+		return ctl_fail("%s", err.text);
+	}
+	mb_pool_walk_owners(pool, collect_owner, list);
+	mb_pool_close(pool);
+	if (o->json)
+		ctl_print_json(list);
+	else
+		print_owners(list);
+	json_decref(list);
 	return 0;
 }
 

@@ -64,11 +64,27 @@ static const struct ctl_command commands[] = {
      "  --backing KIND      tmpfs, hugetlb=2M, hugetlb=1G or file (default: file)\n"
      "  --memory-file PATH  where the bytes live (default: PATH.mem; its file system must fit the kind:\n"
      "                      tmpfs and hugetlb want a mount of theirs)\n"
-     "  --mode OCTAL        permissions (default: 0600)\n",
+     "  --mode OCTAL        permissions, whatever the umask (default: 0600)\n"
+     "  --group GROUP       the group that the files are given to, by name or number\n"
+     "  --max-size SIZE     what the pool may grow to (default: size)\n",
      ctl_pool_create},
     {"pool status", 2, "PATH", 1, CTL_JSON, "a pool's size, budget and owners",
      "Says size, budget, use, resident bytes and free frames, and each VM that has memory of it.\n",
      ctl_pool_status},
+    {"pool owners", 2, "PATH", 1, CTL_JSON, "who has memory of a pool",
+     "Names each VM that has memory of the pool: its process, as it said, and what it is charged.\n",
+     ctl_pool_owners},
+    {"pool grow", 2, "PATH SIZE", 2, 0, "make a pool larger", "Up to the --max-size that it was made with.\n",
+     ctl_pool_grow},
+    {"pool shrink", 2, "PATH SIZE", 2, CTL_WAIT, "make a pool smaller",
+     "What is free leaves at once; what a VM has leaves when the VM ends. Names those VMs. Exit status 1 if\n"
+     "there are any; with --wait it stays, and says how much is left.\n",
+     ctl_pool_shrink},
+    {"pool set-budget", 2, "PATH SIZE", 2, 0, "change what may be out with VMs at once",
+     "Holds at once; VMs that wait for memory go on if there is some. Nothing is taken from VMs that have more.\n",
+     ctl_pool_set_budget},
+    {"pool recover", 2, "PATH", 1, CTL_JSON, "take back what dead VMs had",
+     "Whoever uses the pool does so by and by; this does it now, and says what it did.\n", ctl_pool_recover},
     {"pool check", 2, "PATH", 1, CTL_JSON, "check a pool's sums, ledger and allocator",
      "Prints each discrepancy. Exit status 1 if there are any. What VMs do meanwhile can show as one.\n",
      ctl_pool_check},
@@ -141,7 +157,7 @@ static void print_command_help(FILE *to, const struct ctl_command *c)
 
 /* ---- the command line ---------------------------------------------------------------------------------- */
 
-enum option_id { OPT_JSON = 256, OPT_SIZE, OPT_BUDGET, OPT_BACKING, OPT_MEMORY_FILE, OPT_MODE, OPT_SVG };
+enum option_id { OPT_JSON = 256, OPT_SIZE, OPT_BUDGET, OPT_BACKING, OPT_MEMORY_FILE, OPT_MODE, OPT_GROUP, OPT_MAX_SIZE, OPT_SVG };
 
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, 's'},
@@ -153,6 +169,8 @@ static const struct option long_options[] = {
     {"backing", required_argument, NULL, OPT_BACKING},
     {"memory-file", required_argument, NULL, OPT_MEMORY_FILE},
     {"mode", required_argument, NULL, OPT_MODE},
+    {"group", required_argument, NULL, OPT_GROUP},
+    {"max-size", required_argument, NULL, OPT_MAX_SIZE},
     {"svg", required_argument, NULL, OPT_SVG},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -210,11 +228,13 @@ static int parse_option(int id, struct parsed *p)
 		break;
 	}
 	p->given |= CTL_POOL;
-	*(id == OPT_SIZE      ? &o->size
-	  : id == OPT_BUDGET  ? &o->budget
-	  : id == OPT_BACKING ? &o->backing
-	  : id == OPT_MODE    ? &o->mode
-			      : &o->memory_file) = optarg;
+	*(id == OPT_SIZE       ? &o->size
+	  : id == OPT_BUDGET   ? &o->budget
+	  : id == OPT_BACKING  ? &o->backing
+	  : id == OPT_MODE     ? &o->mode
+	  : id == OPT_GROUP    ? &o->group
+	  : id == OPT_MAX_SIZE ? &o->max_size
+			       : &o->memory_file) = optarg;
 	return 0;
 }
 
@@ -253,7 +273,7 @@ static const struct ctl_command *command_find(char **words, int count)
 static int check_options(const struct ctl_command *c, const struct parsed *p)
 {
 	static const char *const names[] = {"--socket", "--json", "--wait and --timeout",
-					    "--size, --budget, --backing, --memory-file and --mode", "--svg"};
+					    "the options of pool create", "--svg"};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (p->given & ~c->takes & 1u << i)
