@@ -154,6 +154,13 @@ int vm_cont(struct vm *vm)
 	return 0;
 }
 
+bool mb_space_get_overcommit(struct mb_space *space, struct mb_overcommit_status *out)
+{
+	(void)space;
+	*out = (struct mb_overcommit_status){0};
+	return false;
+}
+
 bool vm_press_power(struct vm *vm)
 {
 	(void)vm;
