@@ -84,8 +84,10 @@ static bool provide(struct mb_space *space, uint64_t gpa)
 	tell(space, true, rc);
 	do {
 		/* Whatever comes back to the pool wakes us; what the kernel lacks does not. */
-		if (!wait_for(o, false, rc == -EDQUOT ? 0 : RETRY_MS, &ignored))
+		if (!wait_for(o, false, rc == -EDQUOT ? 0 : RETRY_MS, &ignored)) {
+			space_leave_queue(space);
 			return false;
+		}
 		if (rc == -EDQUOT)
 			space_sleep(space, RETRY_MS);
 		pthread_mutex_lock(&o->lock);

@@ -4,8 +4,8 @@
  *
  *   0x000000000 AAAAAAAAaaaaaaaaBBBBBBBBBBBBBBBB................
  *
- * A letter is an owner: a capital where most of its memory is there, a small one where most was given back or
- * never touched, so that it holds the place and no bytes.
+ * A letter is an owner: a capital where three quarters or more of it are there, a small one where less is: the
+ * rest was given back or never touched, so that it holds the place and no bytes.
  */
 #include "control/ctl_pool_map.h"
 
@@ -20,6 +20,7 @@
 #define HUGE_PAGE     (UINT64_C(2) << 20)
 #define ADDRESS_WIDTH 15
 #define ROWS          24
+#define CAPITAL       0.75
 #define SVG_CELLS     (64 * 48)
 
 static const char *const colours[] = {"\033[32m", "\033[33m", "\033[34m", "\033[35m", "\033[36m", "\033[31m"};
@@ -95,7 +96,7 @@ static void draw_cell(const struct pool_map *m, const struct mb_pool_stretch *s,
 	}
 	if (colour)
 		fputs(colours[owner % COLOURS], stdout);
-	putchar(letter(owner, pool_map_share(s) >= 0.5));
+	putchar(letter(owner, pool_map_share(s) >= CAPITAL));
 	if (colour)
 		fputs("\033[0m", stdout);
 }

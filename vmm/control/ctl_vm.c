@@ -80,6 +80,16 @@ static void print_budget(const json_t *status)
 	putchar('\n');
 }
 
+static void print_out_of_memory(const json_t *status)
+{
+	const json_t *out = json_object_get(status, "out-of-memory");
+
+	if (out)
+		printf(
+		    "%-10s %11s  lacking for what the guest touched (%s): it is paused until there is memory\n",
+		    "starved", ctl_size(ctl_u64(out, "missing")).text, ctl_string(out, "reason"));
+}
+
 static void print_waiting(const json_t *status)
 {
 	const json_t *waiting = json_object_get(status, "waiting");
@@ -136,6 +146,7 @@ int ctl_status(const struct ctl_options *o, struct qmp_client *client, char **ar
 		       json_is_true(json_object_get(status, "huge-pages")) ? ", huge pages" : ", no huge pages",
 		       *pool ? ", pool " : "", pool);
 		print_waiting(status);
+		print_out_of_memory(status);
 		print_guest(status);
 	}
 	json_decref(status);

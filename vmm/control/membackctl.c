@@ -81,7 +81,8 @@ static const struct ctl_command commands[] = {
      "there are any; with --wait it stays, and says how much is left.\n",
      ctl_pool_shrink},
     {"pool set-budget", 2, "PATH SIZE", 2, 0, "change what may be out with VMs at once",
-     "Holds at once; VMs that wait for memory go on if there is some. Nothing is taken from VMs that have more.\n",
+     "Holds at once; VMs that wait for memory go on if there is some. Nothing is taken from VMs that have "
+     "more.\n",
      ctl_pool_set_budget},
     {"pool recover", 2, "PATH", 1, CTL_JSON, "take back what dead VMs had",
      "Whoever uses the pool does so by and by; this does it now, and says what it did.\n", ctl_pool_recover},
@@ -89,8 +90,9 @@ static const struct ctl_command commands[] = {
      "Prints each discrepancy. Exit status 1 if there are any. What VMs do meanwhile can show as one.\n",
      ctl_pool_check},
     {"pool map", 2, "PATH", 1, CTL_JSON | CTL_SVG, "draw who has what of a pool",
-     "A letter is a VM: a capital where most of its memory is there, a small one where most was given back or\n"
-     "never touched.\n"
+     "A letter is a VM: a capital where three quarters or more are there, a small one where less is, since "
+     "the\n"
+     "rest was given back or never touched.\n"
      "  --svg FILE          writes a picture instead\n",
      ctl_pool_map},
     {"pool destroy", 2, "PATH", 1, 0, "remove a pool file and its memory file",
@@ -157,7 +159,17 @@ static void print_command_help(FILE *to, const struct ctl_command *c)
 
 /* ---- the command line ---------------------------------------------------------------------------------- */
 
-enum option_id { OPT_JSON = 256, OPT_SIZE, OPT_BUDGET, OPT_BACKING, OPT_MEMORY_FILE, OPT_MODE, OPT_GROUP, OPT_MAX_SIZE, OPT_SVG };
+enum option_id {
+	OPT_JSON = 256,
+	OPT_SIZE,
+	OPT_BUDGET,
+	OPT_BACKING,
+	OPT_MEMORY_FILE,
+	OPT_MODE,
+	OPT_GROUP,
+	OPT_MAX_SIZE,
+	OPT_SVG
+};
 
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, 's'},
