@@ -172,7 +172,7 @@ static int check_run(void *arg, const struct mb_run *run)
 
 	if (run->state == MB_HOLE)
 		check_holes(s, i, end);
-	else if (run->state != MB_USED)
+	else if (run->state != MB_USED && run->state != MB_DRAINING) /* a pool that shrinks: its owner stays */
 		report_add(
 		    s->report, "allocator", s->gpa + (i << BASE_SHIFT), run->first.n, run->count << BASE_SHIFT,
 		    "frames %" PRIu64 " to %" PRIu64 " are in use here, but %s in the allocator", run->first.n,

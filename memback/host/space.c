@@ -92,6 +92,11 @@ static int charge(struct mb_space *space, struct mb_error *err)
 
 	if (!rc)
 		rc = space_charge(space, bytes, &missing);
+	if (rc == -EDQUOT && missing == bytes && bytes <= mb_space_budget_left(space))
+		return host_error(
+		    err, rc,
+		    "others wait for what the pool's budget has left: inflate or end another guest, or "
+		    "make the budget larger");
 	if (rc == -EDQUOT)
 		return host_error(
 		    err, rc,

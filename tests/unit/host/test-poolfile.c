@@ -570,7 +570,7 @@ static void flips_never_crash(void **state)
 		peer_kill(&p);
 		switch (round % 6) {
 		case 0:
-			flip_and_use(path, r.vars, 32, 3);
+			flip_and_use(path, r.vars, round % 4 ? 32 : sizeof(struct pool_vars), 3);
 			break;
 		case 1:
 			flip_and_use(path, r.owners, 200, 6);

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-death.c - owners of a pool file die and others wait: what the dead had comes back, who waits for bytes
+ * is served first come first served, the pool changes its size and budget meanwhile, and survives a boot empty.
+ */
+#include "charge.h"
+#include "fixture.h"
+#include "owner.h"
+#include "records.h"
+#include "state.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SIZE (8 * MiB)
+
+/* A process that has a space of the pool until it is killed; with queue it waits for bytes as well. */
+static pid_t peer(const char *path, const char *name, bool queue)
+{
+	int fds[2];
+	char ready;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	if (!pid) {
+		struct mb_pool *pool = attach(path);
+		struct mb_space *space = space_of(pool, name, SIZE, false);
+
+		fill(space, 0, SIZE, 0x55);
+		if (queue)
+			space_queue_up(space, SIZE);
+		if (write(fds[1], "r", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(fds[0], &ready, 1), 1);
+	close(fds[0]);
+	close(fds[1]);
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static struct mb_pool *new_pool(const char *name, uint64_t budget)
+{
+	pool_file_at(ON_TMPFS, name, 64 * MiB, budget);
+	return attach(fixture_path(name));
+}
+
+static void finish(struct mb_pool *pool, const char *name)
+{
+	struct mb_error err;
+
+	assert_pool_clean(pool);
+	mb_pool_close(pool);
+	assert_int_equal(mb_pool_destroy(fixture_path(name), &err), 0);
+}
+
+static void what_the_dead_had_comes_back(void **state)
+{
+	struct mb_pool *pool = new_pool("dead", 0), *other;
+	pid_t a = peer(fixture_path("dead"), "a", false), b = peer(fixture_path("dead"), "b", true);
+	struct mb_recovered did;
+	struct mb_error err;
+
+	(void)state;
+	assert_int_equal(budget_used(pool), 2 * SIZE);
+	assert_int_equal(mb_pool_recover(pool, &did, &err), 0);
+	assert_int_equal(did.owners, 0);
+	end(a);
+	end(b);
+	/* A kill between the owner's word and the pool's: the sum is off by what it was about. */
+	atomic_fetch_add(&pool->vars->budget_used, 3 * MiB);
+	other = attach(fixture_path("dead"));
+	assert_int_equal(budget_used(other), 0);
+	assert_int_equal(pool_resident_bytes(other), 0);
+	assert_int_equal(mb_pool_recover(pool, &did, &err), 0); /* once is enough */
+	assert_int_equal(did.owners, 0);
+	mb_pool_close(other);
+	finish(pool, "dead");
+}
+
+static void recovery_says_what_it_did(void **state)
+{
+	struct mb_pool *pool = new_pool("said", 0);
+	pid_t a = peer(fixture_path("said"), "a", false), b = peer(fixture_path("said"), "b", false);
+	struct mb_recovered did;
+	struct mb_error err;
+
+	(void)state;
+	end(a);
+	assert_int_equal(mb_pool_recover(pool, &did, &err), 0);
+	assert_int_equal(did.owners, 1);
+	assert_int_equal(did.frames, SIZE);
+	assert_int_equal(did.charged, SIZE);
+	assert_int_equal(budget_used(pool), SIZE); /* the other is not disturbed */
+	end(b);
+	assert_int_equal(mb_pool_recover(pool, &did, &err), 0);
+	finish(pool, "said");
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------- */
+
+static void first_come_first_served(void **state)
+{
+	struct mb_pool *pool = new_pool("queue", 2 * SIZE + MiB);
+	struct mb_space *first = space_of(pool, "first", SIZE, false),
+			*second = space_of(pool, "second", SIZE, false);
+	uint64_t missing = 0;
+
+	(void)state;
+	space_queue_up(first, 2 * MiB);
+	space_queue_up(second, MiB);
+	space_queue_up(first, 2 * MiB); /* keeps its place */
+	assert_int_equal(space_charge(first, 2 * MiB, &missing), -EDQUOT);
+	assert_int_equal(missing, MiB);
+	assert_int_equal(space_charge(second, MiB, &missing), -EDQUOT); /* there is as much, but not for it */
+	space_leave_queue(first);
+	assert_int_equal(space_charge(second, MiB, NULL), 0);
+	assert_int_equal(space_charge(first, PAGE, NULL), -EDQUOT);
+	space_leave_queue(second);
+	space_uncharge(second, MiB);
+	assert_int_equal(space_charge(first, MiB, NULL), 0);
+	space_uncharge(first, MiB);
+	mb_space_destroy(first);
+	mb_space_destroy(second);
+	finish(pool, "queue");
+}
+
+struct waiter {
+	struct mb_space *space;
+	uint64_t bytes;
+	int rc;
+};
+
+static void *wait_for_bytes(void *arg)
+{
+	struct waiter *w = arg;
+
+	space_queue_up(w->space, w->bytes);
+	while ((w->rc = space_charge(w->space, w->bytes, NULL)) == -EDQUOT)
+		space_sleep(w->space, 20);
+	space_leave_queue(w->space);
+	return NULL;
+}
+
+static void until_it_waits(struct mb_space *space)
+{
+	const struct timespec pause = {0, 1000000};
+
+	while (!atomic_load(&space->pool->vars->wait[space->owner].ticket))
+		nanosleep(&pause, NULL);
+}
+
+static void waiters_are_woken(void **state)
+{
+	struct mb_pool *pool = new_pool("wake", 2 * SIZE);
+	struct mb_space *space = space_of(pool, "waits", SIZE, false),
+			*gives = space_of(pool, "gives", SIZE, false);
+	struct waiter w = {.space = space, .bytes = 2 * MiB};
+	struct mb_error err;
+	pthread_t thread;
+
+	(void)state;
+	for (int how = 0; how < 3; how++) {
+		assert_int_equal(pthread_create(&thread, NULL, wait_for_bytes, &w), 0);
+		until_it_waits(space);
+		if (how == 0)
+			assert_int_equal(mb_space_inflate(gives, 0, 2 * MiB), 0);
+		else if (how == 1)
+			assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE + 2 * MiB, &err), 0);
+		else
+			mb_space_destroy(gives);
+		pthread_join(thread, NULL);
+		assert_int_equal(w.rc, 0);
+	}
+	space_uncharge(space, 6 * MiB);
+	mb_space_destroy(space);
+	finish(pool, "wake");
+}
+
+/* Nobody tells of the death: the waiter finds it. The dead one was first in the queue. */
+static void a_killed_waiter_is_in_nobodys_way(void **state)
+{
+	struct mb_pool *pool = new_pool("kill", 2 * SIZE);
+	struct mb_space *space = space_of(pool, "waits", 4 * MiB, false);
+	pid_t dead = peer(fixture_path("kill"), "dead", true);
+	struct waiter w = {.space = space, .bytes = SIZE};
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_bytes, &w), 0);
+	until_it_waits(space);
+	end(dead);
+	pthread_join(thread, NULL);
+	assert_int_equal(w.rc, 0);
+	space_uncharge(space, SIZE);
+	mb_space_destroy(space);
+	finish(pool, "kill");
+}
+
+/* ---- size, boot ---------------------------------------------------------------------------------------- */
+
+static void size_changes(void **state)
+{
+	struct mb_pool *pool = new_pool("size", 0);
+	struct mb_space *space = space_of(pool, "has", SIZE, false);
+	struct mb_pool_status s;
+	struct mb_error err;
+	uint64_t left = 0;
+	mb_frame f;
+
+	(void)state;
+	assert_int_equal(mb_space_frame(space, 0, &f), 0);
+	assert_int_equal(mb_pool_resize(pool, 65 * MiB, NULL, &err), -EINVAL);
+	assert_int_equal(mb_pool_resize(pool, 3 * MiB, NULL, &err), -EINVAL);
+	assert_int_equal(mb_pool_resize(pool, 2 * MiB, &left, &err), 0);
+	assert_int_equal(left, f.n ? SIZE : SIZE - 2 * MiB);
+	assert_int_equal(mb_pool_resize(pool, 64 * MiB, NULL, &err), -EBUSY); /* it is still leaving */
+	assert_error(&err, -EBUSY);
+	assert_int_equal(mb_pool_resize(pool, 2 * MiB, &left, &err), 0);
+	assert_clean(space);
+	assert_pool_clean(pool);
+	mb_space_destroy(space);
+	assert_int_equal(mb_pool_resize(pool, 2 * MiB, &left, &err), 0);
+	assert_int_equal(left, 0);
+	assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
+	assert_int_equal(s.size, 2 * MiB);
+	assert_int_equal(s.maximum, 64 * MiB);
+	assert_int_equal(mb_pool_resize(pool, 64 * MiB, &left, &err), 0);
+	mb_space_destroy(space_of(pool, "all", 64 * MiB, false));
+	finish(pool, "size");
+}
+
+static void another_boot_finds_it_empty(void **state)
+{
+	struct mb_pool *pool = new_pool("boot", 32 * MiB);
+	pid_t dead = peer(fixture_path("boot"), "dead", true);
+	struct mb_pool_status s;
+	struct mb_error err;
+
+	(void)state;
+	assert_int_equal(mb_pool_resize(pool, 48 * MiB, NULL, &err), 0);
+	end(dead);
+	atomic_fetch_xor(&pool->vars->boot[1], 1);
+	memset((char *)pool->ledger, 0xff, 64); /* and whatever else a crash may leave */
+	atomic_store(&pool->vars->budget_used, UINT64_MAX);
+	mb_pool_close(pool);
+	pool = attach(fixture_path("boot"));
+	assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
+	assert_true(s.rebuilt);
+	assert_int_equal(s.owners, 0);
+	assert_int_equal(s.resident, 0);
+	assert_int_equal(s.budget, 32 * MiB);
+	assert_int_equal(s.budget_used, 0);
+	assert_int_equal(s.size, 48 * MiB);
+	mb_pool_close(pool);
+	pool = attach(fixture_path("boot"));
+	assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
+	assert_false(s.rebuilt);
+	finish(pool, "boot");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_the_dead_had_comes_back),      cmocka_unit_test(recovery_says_what_it_did),
+	    cmocka_unit_test(first_come_first_served),           cmocka_unit_test(waiters_are_woken),
+	    cmocka_unit_test(a_killed_waiter_is_in_nobodys_way), cmocka_unit_test(size_changes),
+	    cmocka_unit_test(another_boot_finds_it_empty),
+	};
+	const char *why;
+	int failed;
+
+	if (fixture_begin(0))
+		return 1;
+	if (!place_ready(ON_TMPFS, &why)) {
+		print_message("skipped: %s\n", why);
+		fixture_end();
+		return 77;
+	}
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	fixture_end();
+	return failed ? 1 : 0;
+}
