@@ -4,8 +4,10 @@
 Guests whose memory is taken when they touch it, in a pool that has less than all of them could: the budget holds to
 the byte, who finds it empty is paused and says so, and goes on when another gives. Option size=BYTES: of a guest.
 """
+import json
 import os
 import signal
+import xml.etree.ElementTree
 
 import vmtest
 from vmtest import MIB, Pool, Vmm, case, check, equal, file_resident, matches, verified, wait_until
@@ -173,6 +175,29 @@ def what_is_ballooned_and_touched_is_charged():
     vm.ctl("deflate", "24M", "--wait")
     verified(vm)
     hold(pool, 1)
+    vm.ctl("quit")
+    equal(vm.wait(), 0, "exit status")
+    pool.destroy()
+
+
+@case
+def the_pool_is_drawn():
+    pool = Pool("256M")
+    vm, _ = start(pool, 64 * MIB, name="<A&B>", append="exit-after=600")
+    vm.line("^balloon: ready", seconds=120)
+    vm.ctl("inflate", "32M", "--wait")
+    cells = json.loads(vmtest.ctl("--json", "pool", "map", pool.path).stdout)
+    equal(sum(c["size"] for c in cells["cells"]), 256 * MIB, "size of all cells")
+    equal(sum(c["owned"] for c in cells["cells"]), 64 * MIB, "what is somebody's")
+    equal(sum(c["resident"] for c in cells["cells"]), file_resident(pool.memory), "what is there")
+    text = vmtest.ctl("pool", "map", pool.path).stdout
+    cells = "".join(line.split(" ", 1)[1] for line in text.splitlines() if line.startswith("0x"))
+    equal((len(cells), cells.count(".")), (128, 96), "cells, and free ones in " + text)
+    check(14 <= cells.count("A") <= 18, "half of it is there: " + text)
+    picture = vmtest.path("pool.svg")
+    vmtest.ctl("pool", "map", pool.path, "--svg", picture)
+    root = xml.etree.ElementTree.parse(picture).getroot()
+    matches("<A&B>", " ".join(root.itertext()), "the legend")
     vm.ctl("quit")
     equal(vm.wait(), 0, "exit status")
     pool.destroy()

@@ -116,8 +116,8 @@ static void draw_legend(const struct pool_map *m, bool colour)
 {
 	const struct mb_pool_status *s = &m->status;
 
-	printf("\nA cell is %s. A capital: most of it is there; a small letter: given back or untouched; '.': "
-	       "free.\n",
+	printf("\nA cell is %s. A capital: three quarters or more are there; a small letter: less is,\n"
+	       "the rest was given back or is untouched; '.': free.\n",
 	       ctl_size(m->step).text);
 	for (unsigned i = 0; i < m->owners; i++) {
 		const struct mb_owner_status *o = &m->owner[i];
