@@ -43,7 +43,7 @@ struct place {
 	char dir[128], pool[160], mem[160];
 };
 
-static void die(const char *what, const struct mb_error *err)
+__attribute__((noreturn)) static void die(const char *what, const struct mb_error *err)
 {
 	fprintf(stderr, "bench-pool: %s: %s\n", what, err ? err->text : "failed");
 	exit(1);
