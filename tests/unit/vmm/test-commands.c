@@ -174,6 +174,8 @@ static void test_lists(void **state)
 					     "POWERDOWN",
 					     "MEMBACK_DEFLATE_WAITING",
 					     "MEMBACK_DEFLATE_RESUMED",
+					     "MEMBACK_OUT_OF_MEMORY",
+					     "MEMBACK_MEMORY_AVAILABLE",
 					     "MEMORY_DEVICE_SIZE_CHANGE"};
 	struct fixture *f = start(&(struct fake_config){.maximum = GIB});
 	json_t *list = call(f, "query-commands", NULL);
