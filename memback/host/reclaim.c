@@ -14,6 +14,7 @@
  */
 #include "charge.h"
 #include "overcommit.h"
+#include "owner.h"
 #include "state.h"
 
 #include <errno.h>
@@ -375,6 +376,16 @@ static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len, bool 
 	return rc;
 }
 
+/* What is lacking may be in the hands of the dead, of whom nobody has told yet. */
+static int charge_or_recover(struct mb_space *space, uint64_t bytes)
+{
+	int rc = space_charge(space, bytes, NULL);
+
+	if (rc == -EDQUOT && owner_some_dead(space->pool) && !mb_pool_recover(space->pool, NULL, NULL))
+		rc = space_charge(space, bytes, NULL);
+	return rc;
+}
+
 static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep)
 {
 	struct change c;
@@ -387,7 +398,7 @@ static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep
 	c = sum_pieces(space, gpa, len);
 	rc = pool_fault(space->pool);
 	if (!rc && !space->over)
-		rc = space_charge(space, c.whole, NULL);
+		rc = charge_or_recover(space, c.whole);
 	if (!rc) {
 		rc = make_usable(space, gpa, len, keep);
 		if (rc && !space->over)

@@ -3,6 +3,7 @@
 """
 Several VMMs share a pool file: they are charged at launch, told what is missing, and leave nothing behind.
 """
+import json
 import os
 import signal
 
@@ -161,6 +162,50 @@ def bytes_move_from_one_vm_to_another():
         with vm.qmp() as client:
             client.execute("quit")
         equal(vm.wait(), 0, "exit status")
+    pool.destroy()
+
+
+@case
+def a_pool_changes_under_its_vms():
+    pool = Pool("128M", "96M", max_size="192M")
+    ctl("pool", "grow", pool.path, "192M")
+    vm = idle(pool, memory="64M", name="stays")
+    equal([o["name"] for o in json.loads(ctl("--json", "pool", "owners", pool.path).stdout)], ["stays"], "owners")
+    done = ctl("pool", "shrink", pool.path, "2M", good=False)
+    equal(done.returncode, 1, "exit status of shrinking below what a VM has")
+    matches("stays", done.stdout, "who is in the way")
+    refused(r"(?i)frame", pool, memory="32M")
+    end(vm)
+    ctl("pool", "grow", pool.path, "64M")
+    equal(pool.status()["size"], 64 * MIB, "the size")
+    ctl("pool", "grow", pool.path, "128M")
+    ctl("pool", "set-budget", pool.path, "64M")
+    refused(r"(?i)budget", pool, memory="96M")
+    ctl("pool", "set-budget", pool.path, "96M")
+    end(idle(pool, memory="96M"))
+    pool.destroy()
+
+
+@case
+def who_waits_goes_on_when_another_is_killed():
+    """Nobody tells of the death, and nobody else looks at the pool: the one that waits finds it."""
+    pool = Pool("256M", "96M")
+    first = Vmm("balloon", memory="64M", pool=pool.path)
+    first.line(r"balloon: ready")
+    first.ctl("inflate", "32M", "--wait")
+    second = idle(pool, memory="64M", prealloc=True)
+    first.ctl("deflate", "32M")
+    with first.qmp() as client:
+        wait_until(lambda: client.execute("memback-status").get("waiting"), "the deflation to be held back")
+        os.kill(second.pid, signal.SIGKILL)
+        equal(second.wait(), -signal.SIGKILL, "exit status")
+        os.unlink(second.socket)
+        wait_until(lambda: client.execute("query-balloon")["actual"] == 64 * MIB, "the deflation to go on")
+        equal(first.ctl_json("check")["count"], 0, "discrepancies")
+        client.execute("quit")
+    equal(first.wait(), 0, "exit status")
+    did = json.loads(ctl("--json", "pool", "recover", pool.path).stdout)
+    equal(did["owners"], 0, "dead owners that were left")
     pool.destroy()
 
 
