@@ -47,6 +47,21 @@ static bool grain_ragged(const struct mb_space *space, uint64_t grain)
 	return false;
 }
 
+/*
+ * With overcommit a frame that has no holes any more still lacks what was not touched since, and stays as it is
+ * until all of it goes: before Linux 6.4 khugepaged fills what is missing although it is watched.
+ */
+static bool grain_may_lack(const struct mb_space *space, uint64_t grain)
+{
+	uint64_t i = grain << space->guard.grain_shift;
+	uint64_t end = i + (UINT64_C(1) << space->guard.grain_shift);
+
+	for (; space->over && i < end && i < space->guard.frames; i++)
+		if (space->holes[i] < HUGE_PAGES)
+			return true;
+	return false;
+}
+
 /* Advice for the huge frames [index, end): one call a region that they touch. */
 static void advise(const struct mb_space *space, uint64_t index, uint64_t end, bool mark)
 {
@@ -78,7 +93,7 @@ static void apply(struct mb_space *space, uint64_t first, uint64_t last)
 		bool change = false, want = false;
 
 		if (i <= last) {
-			want = grain_ragged(space, i);
+			want = grain_ragged(space, i) || (bit_get(g, i) && grain_may_lack(space, i));
 			change = want != bit_get(g, i);
 		}
 		if (run && (!change || want != run_mark)) {

@@ -244,6 +244,12 @@ int overcommit_provide(struct mb_space *space, uint64_t gpa, bool page_will_do)
 				   : provide_rest(space, frame_gpa, &p);
 	if (overcommit_present(space, gpa))
 		return 0;
+	/* A first page in a frame that cannot be had whole: khugepaged must not fill up the rest, see guard.c
+	 */
+	if (rc && page_will_do && p.count == HUGE_PAGES && space->mem.collapses) {
+		(void)madvise(space_at(space, frame_gpa), HUGE_BYTES, MADV_NOHUGEPAGE);
+		overcommit_advise(space, frame_gpa, HUGE_BYTES, MADV_NOHUGEPAGE);
+	}
 	return rc && page_will_do ? provide_pages(space, gpa & ~(BASE_BYTES - 1), BASE_BYTES) : rc;
 }
 
