@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef F_OFD_GETLK
@@ -116,6 +117,21 @@ void owner_release(struct mb_space *space)
 	space->has_entry = false;
 }
 
+/* Two words that change apart: shown, not relied on. */
+static void owner_waits(const struct mb_pool *pool, uint32_t index, struct mb_owner_status *out)
+{
+	const struct budget_waiter *w = &pool->vars->wait[index];
+	struct timespec ts;
+	uint64_t now, since = atomic_load_explicit(&w->since_ns, memory_order_relaxed);
+
+	if (!atomic_load_explicit(&w->ticket, memory_order_relaxed))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	out->waiting = atomic_load_explicit(&w->bytes, memory_order_relaxed);
+	out->waiting_ns = now > since ? now - since : 0;
+}
+
 int mb_pool_walk_owners(struct mb_pool *pool, mb_owner_fn *fn, void *arg)
 {
 	for (uint32_t i = 0; i < OWNERS_MAX; i++) {
@@ -134,6 +150,7 @@ int mb_pool_walk_owners(struct mb_pool *pool, mb_owner_fn *fn, void *arg)
 		s.actual = atomic_load_explicit(&e->charged, memory_order_relaxed);
 		s.inflated = atomic_load_explicit(&e->inflated, memory_order_relaxed);
 		s.pending = atomic_load_explicit(&e->pending, memory_order_relaxed);
+		owner_waits(pool, i, &s);
 		rc = fn(arg, &s);
 		if (rc)
 			return rc;

@@ -93,10 +93,11 @@ static int collect_owner(void *arg, const struct mb_owner_status *w)
 {
 	json_t *list = arg;
 
-	json_array_append_new(list, json_pack("{s:s,s:o,s:I,s:b,s:o,s:o,s:o,s:o}", "name", w->name, "id",
+	json_array_append_new(list, json_pack("{s:s,s:o,s:I,s:b,s:o,s:o,s:o,s:o,s:o}", "name", w->name, "id",
 					      number(w->id), "pid", (json_int_t)w->pid, "live", w->live,
 					      "maximum", number(w->maximum), "actual", number(w->actual),
-					      "inflated", number(w->inflated), "pending", number(w->pending)));
+					      "inflated", number(w->inflated), "pending", number(w->pending),
+					      "waiting", number(w->waiting)));
 	return 0;
 }
 
@@ -126,7 +127,10 @@ static void print_owner(const json_t *w)
 	printf("  %-20s %8llu %11s %11s %11s %11s%s\n", ctl_string(w, "name"),
 	       (unsigned long long)ctl_u64(w, "pid"), ctl_size(ctl_u64(w, "maximum")).text,
 	       ctl_size(ctl_u64(w, "actual")).text, ctl_size(ctl_u64(w, "inflated")).text,
-	       ctl_size(ctl_u64(w, "pending")).text, json_is_true(json_object_get(w, "live")) ? "" : "  gone");
+	       ctl_size(ctl_u64(w, "pending")).text,
+	       !json_is_true(json_object_get(w, "live")) ? "  gone"
+	       : ctl_u64(w, "waiting")                   ? "  waits for memory"
+							 : "");
 }
 
 static void print_owners(const json_t *owners)

@@ -136,6 +136,8 @@ struct mb_owner_status {
 	uint64_t actual;   /* bytes charged: maximum - inflated + pending */
 	uint64_t inflated; /* bytes of holes */
 	uint64_t pending;  /* bytes of holes that the backing cannot give back yet (below its granule) */
+	uint64_t waiting;    /* bytes that it waits for in the queue; 0: does not */
+	uint64_t waiting_ns; /* and how long */
 };
 /* Calls fn for each owner in the pool's table, dead ones (live = false) included; a non-zero return ends the
  * walk and is returned. Any thread. */

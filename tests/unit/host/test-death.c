@@ -113,17 +113,25 @@ static void recovery_says_what_it_did(void **state)
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 
+static int add_waiting(void *arg, const struct mb_owner_status *o)
+{
+	*(uint64_t *)arg += o->waiting;
+	return 0;
+}
+
 static void first_come_first_served(void **state)
 {
 	struct mb_pool *pool = new_pool("queue", 2 * SIZE + MiB);
 	struct mb_space *first = space_of(pool, "first", SIZE, false),
 			*second = space_of(pool, "second", SIZE, false);
-	uint64_t missing = 0;
+	uint64_t missing = 0, waiting = 0;
 
 	(void)state;
 	space_queue_up(first, 2 * MiB);
 	space_queue_up(second, MiB);
 	space_queue_up(first, 2 * MiB); /* keeps its place */
+	mb_pool_walk_owners(pool, add_waiting, &waiting);
+	assert_int_equal(waiting, 3 * MiB);
 	assert_int_equal(space_charge(first, 2 * MiB, &missing), -EDQUOT);
 	assert_int_equal(missing, MiB);
 	assert_int_equal(space_charge(second, MiB, &missing), -EDQUOT); /* there is as much, but not for it */
