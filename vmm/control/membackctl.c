@@ -192,6 +192,7 @@ static const struct option long_options[] = {
 struct parsed {
 	struct ctl_options options;
 	unsigned given; /* enum ctl_takes */
+	const char *pool_option; /* the last of CTL_POOL's that was given */
 	bool help, version;
 };
 
@@ -204,6 +205,15 @@ static int parse_timeout(const char *text, uint64_t *out)
 	if (errno || *end || text[0] < '0' || text[0] > '9' || !*out || *out > UINT32_MAX)
 		return ctl_fail("--timeout %s: give a number of seconds, 1 or more", text);
 	return 0;
+}
+
+/* "budget" of OPT_BUDGET. */
+static const char *name_of(int id)
+{
+	for (const struct option *o = long_options; o->name; o++)
+		if (o->val == id)
+			return o->name;
+	return "";
 }
 
 static int parse_option(int id, struct parsed *p)
@@ -240,6 +250,7 @@ static int parse_option(int id, struct parsed *p)
 		break;
 	}
 	p->given |= CTL_POOL;
+	p->pool_option = name_of(id);
 	*(id == OPT_SIZE       ? &o->size
 	  : id == OPT_BUDGET   ? &o->budget
 	  : id == OPT_BACKING  ? &o->backing
@@ -284,12 +295,11 @@ static const struct ctl_command *command_find(char **words, int count)
 
 static int check_options(const struct ctl_command *c, const struct parsed *p)
 {
-	static const char *const names[] = {"--socket", "--json", "--wait and --timeout",
-					    "the options of pool create", "--svg"};
+	const char *const names[] = {"socket", "json", "wait", p->pool_option, "svg"};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (p->given & ~c->takes & 1u << i)
-			return ctl_fail("%s does not take %s: 'membackctl %s --help' says what it takes",
+			return ctl_fail("%s does not take --%s: 'membackctl %s --help' says what it takes",
 					c->name, names[i], c->name);
 	if (p->options.timeout_s && !p->options.wait)
 		return ctl_fail("--timeout goes with --wait: add it");
