@@ -9,7 +9,8 @@
  *           about to be freed, and perhaps no longer in the record (FREE); or a run of holes that changes
  *   gone    frames that it swallows, since they are to leave
  *   deed    giant frames whose line it makes (SPLIT) or unmakes (MERGE): two, since making one may lead to
- * leaving another line    lines whose `held`, part bit, ring entry or place in the tree it changes
+ *           leaving another
+ *   line    lines whose `held`, part bit, ring entry or place in the tree it changes
  *
  * Where there are no owners a pool is one process's, which dies as a whole: nothing of this is kept there.
  *

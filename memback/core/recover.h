@@ -8,9 +8,10 @@
  * operations, by the slot of whoever recovers:
  *
  *   a frame that is nobody's    is freed. So a split that was cut gives its words back one by one, and the last
- * one merges the line; a merge that was cut likewise; a free is completed `held` that is the dead's   is
- * cleared, and the line published or merged, as if it had been left a line that is named        gets its part
- * bit and its place in the tree, if something in it is free a run of holes              is put back as it was
+ *                               one merges the line; a merge that was cut likewise; a free is completed
+ *   `held` that is the dead's   is cleared, and the line published or merged, as if it had been left
+ *   a line that is named        gets its part bit and its place in the tree, if something in it is free
+ *   a run of holes              is put back as it was
  *
  * The judge is right. Suppose that a frame x has its bit clear and is in the hand or the record of somebody
  * alive during the judgement (so it is wrong to free it), and let the judge have looked at the bit, the
