@@ -18,13 +18,13 @@
  *
  *  1. A frame whose bit is clear and that is online is at every moment in somebody's record, or named by the
  *     intent of the slot whose hand it is in: the intent is set before the bit or the record changes, and
- * retired after the other one did. What is neither, and in no living slot's hand, is nobody's, and stays so
- * until it is recovered: nobody can take or free it.
+ *     retired after the other one did. What is neither, and in no living slot's hand, is nobody's, and stays so
+ *     until it is recovered: nobody can take or free it.
  *  2. `held` of a line of level 1 is set only while a slot's at[] or a slot's `line` names it.
  *  3. Whoever retires an intent looks at `judging` first, and counts up `disturbed` if his frames are being
- * judged: so a judge who finds `disturbed` unchanged has seen one state, not a mixture of moments. The change
- * of the truth, the look at `judging`, and the retreat follow in this order; the judge stores `judging`, and
- * only then reads: one of the two sees the other.
+ *     judged: so a judge who finds `disturbed` unchanged has seen one state, not a mixture of moments. The
+ *     change of the truth, the look at `judging`, and the retreat follow in this order; the judge stores
+ *     `judging`, and only then reads: one of the two sees the other.
  *  4. Whatever is done for a dead slot is done before its journal is cleared, and doing it again does no harm.
  */
 #ifndef MBC_INTENT_H

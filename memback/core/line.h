@@ -14,16 +14,16 @@
  *  4. `held` has one holder: the slot whose at[] names the line, or a thread that is about to give it to a
  *     slot, merge it or leave it.
  *  5. At rest a line with something free at levels 0 and 1 is held, in a ring (or in front of one), or has its
- * part bit. Leaving clears `held`, then reads the words; freeing into an empty word sets the bit, then reads
- * `held`. Both are seq: one of the two sees the other, and the line is remembered.
+ *     part bit. Leaving clears `held`, then reads the words; freeing into an empty word sets the bit, then
+ *     reads `held`. Both are seq: one of the two sees the other, and the line is remembered.
  *  6. A merge that fails has changed nothing: words that it took were ~0 and are 0 until it gives them back,
- * since whoever could set a bit there would have to own that frame. Who freed the last bit meanwhile did not
- * see a full line, so the merger looks again after it let go.
+ *     since whoever could set a bit there would have to own that frame. Who freed the last bit meanwhile did
+ *     not see a full line, so the merger looks again after it let go.
  *  7. Claiming clears the part bit after `held` is set, and looks at the words after that: who published the
- * line before is heard, and who publishes it later sees `held`. Whoever clears `held` does what leaving does:
- * fact 5.
+ *     line before is heard, and who publishes it later sees `held`. Whoever clears `held` does what leaving
+ *     does: fact 5.
  *  8. A batch is a row of single operations: each word's frames are taken or given by one CAS, all or none, so
- * that facts 1 to 5 hold of each word. It ends at the first word that fails, and says how far it came.
+ *     that facts 1 to 5 hold of each word. It ends at the first word that fails, and says how far it came.
  */
 #ifndef MBC_LINE_H
 #define MBC_LINE_H

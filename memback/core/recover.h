@@ -19,12 +19,12 @@
  *
  *  1. At the first look x was recorded or named by a living slot (intent.h, fact 1).
  *  2. If named: at the second look it was not, so that intent was retired in between. Its slot looked at
- * `judging` before: either it saw that x is judged and counted up `disturbed`, against the assumption; or its
- * change of the truth, and for an allocation the record, came before the judgement began. The latter for a free
- * would have set the bit. So x was recorded.
+ *     `judging` before: either it saw that x is judged and counted up `disturbed`, against the assumption; or
+ *     its change of the truth, and for an allocation the record, came before the judgement began. The latter
+ *     for a free would have set the bit. So x was recorded.
  *  3. If recorded: at the third look it was not, so an intent to free it was set in between. At the fourth look
- * it was not there (any more), so it was retired; its slot changed the truth after the judgement began, saw
- * that x is judged, and counted up `disturbed` before. Against the assumption.
+ *     it was not there (any more), so it was retired; its slot changed the truth after the judgement began, saw
+ *     that x is judged, and counted up `disturbed` before. Against the assumption.
  *
  * A frame that is nobody's stays so: nobody can take it, since its bit is clear, nor free it. So the answer
  * stays right until it is acted upon. Two dead slots may name the same frame: the first to be recovered frees
