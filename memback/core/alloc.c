@@ -21,7 +21,6 @@
 #include "free.h"
 #include "hint.h"
 #include "inband.h"
-#include "rebuild.h"
 
 /* A ring's line with few free frames is not worth holding: they are taken where they are. */
 #define HOLD_WORTH 4u
@@ -287,8 +286,6 @@ static MBC_COLD int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned
 		return 0;
 	if (level > f->lowest)
 		collect(f, s, level);
-	if (mbc_load_relaxed(&f->stale))
-		mbc_rebuild(f, s);
 	return alloc_patiently(f, s, level, n, got);
 }
 

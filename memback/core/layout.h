@@ -170,7 +170,6 @@ struct mb_frames {
 	/* what changes */
 	mbc_a64 range_lock; /* one change of ranges at a time */
 	mbc_a64 vanished;   /* in band: counts blocks that went away, for readers to notice */
-	mbc_a64 stale;      /* hints are known to be incomplete: rebuild them before saying -ENOMEM */
 	/* in pools with owners: what recovery looks at (intent.h), and where a change of ranges stands
 	 * (range.h) */
 	mbc_a64 judging;   /* the giant frame (+ 1) that is looked into on behalf of a dead slot */
