@@ -7,6 +7,7 @@ A test file lists its cases with @case and ends with main(). Whatever a case sta
 by its process id, and it must have left nothing behind. The exit status is 0, 1, or 77 if all was skipped.
 """
 import ctypes
+import glob
 import json
 import os
 import re
@@ -350,7 +351,46 @@ class Process:
         for name in ("stdout", "stderr"):
             for line in self.text[name].splitlines()[-DIAGNOSTIC_LINES:]:
                 text += "   %s: %s\n" % (name, line)
+        if self.process.poll() is None:
+            text += what_it_does(self.pid)
         return text
+
+
+def what_it_does(pid):
+    """Of a process that should have gone on: what its threads do, and how its vCPUs leave their guest."""
+
+    def look():
+        seen = {}
+        for task in glob.glob("/proc/%d/task/*" % pid):
+            fields = contents(task + "/stat").rsplit(")", 1)[-1].split()
+            if len(fields) > 40:
+                seen["thread " + contents(task + "/comm").strip()] = (
+                    "state %s, ticks in user %s, in kernel %s, in guest %s" % (fields[0], fields[11], fields[12],
+                                                                             fields[40]))
+        for stat in glob.glob("/sys/kernel/debug/kvm/%d-*/*" % pid) + glob.glob(
+                "/sys/kernel/debug/kvm/%d-*/vcpu*/*" % pid):
+            value = contents(stat).strip()
+            if value.isdigit() and value != "0":
+                seen["kvm " + "/".join(stat.split("/")[6:])] = value
+        return seen
+
+    before = look()
+    time.sleep(0.5)
+    after = look()
+    lines = ["%s: %s, half a second later %s" % (name, before.get(name), what) if before.get(name) != what
+             else "%s: %s" % (name, what) for name, what in after.items()]
+    for task in glob.glob("/proc/%d/task/*" % pid):
+        lines += ["kernel, %s: %s" % (contents(task + "/comm").strip(), line)
+                  for line in contents(task + "/stack").splitlines()[:6]]
+    return "".join("   %s\n" % line for line in lines)
+
+
+def contents(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except OSError:
+        return ""
 
 
 def run(command, seconds=30, **more):
