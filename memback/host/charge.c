@@ -80,12 +80,10 @@ void space_sleep(struct mb_space *space, unsigned timeout_ms)
 	struct timespec ts = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
 	long rc = syscall(SYS_futex, &space->pool->vars->wake, FUTEX_WAIT, space->wake_seen, &ts, NULL, 0);
 
-	/* Nobody tells of a death: those who wait look for it. */
-	if (rc < 0 && errno == ETIMEDOUT && owner_some_dead(space->pool)) {
-		int ignored = mb_pool_recover(space->pool, NULL, NULL); /* what is left is for the next try */
-
-		(void)ignored;
-	}
+	/* Nobody tells of a death: those who wait look for it. What one of them takes back comes bit by bit, and
+	 * the others must not wait until it is done. */
+	if (rc < 0 && errno == ETIMEDOUT)
+		owner_bury_if_idle(space->pool);
 }
 
 /* ---- the charge ---------------------------------------------------------------------------------------- */

@@ -41,6 +41,19 @@ int owner_serial_lock(struct mb_pool *pool)
 	return rc;
 }
 
+int owner_serial_trylock(struct mb_pool *pool)
+{
+	int rc = pthread_mutex_trylock(&pool->lock);
+
+	if (rc)
+		return -rc;
+	if (pool->shared)
+		rc = lock_byte(pool->mem.fd, F_OFD_SETLK, F_WRLCK, OWNER_SERIAL_BYTE);
+	if (rc)
+		pthread_mutex_unlock(&pool->lock);
+	return rc;
+}
+
 void owner_serial_unlock(struct mb_pool *pool)
 {
 	if (pool->shared)

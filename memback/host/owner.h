@@ -19,6 +19,8 @@
 
 /* Waits for the serial lock (in this process: the pool's mutex; between processes: the byte). */
 int owner_serial_lock(struct mb_pool *pool);
+/* The same without waiting; -EBUSY (or another error): somebody has it. */
+int owner_serial_trylock(struct mb_pool *pool);
 void owner_serial_unlock(struct mb_pool *pool);
 
 /* Whether the entry's owner lives: its lock is held. In a private pool: the entry is in use. */
@@ -30,6 +32,8 @@ bool owner_lives(const struct mb_pool *pool, uint32_t index);
 int owner_bury_dead(struct mb_pool *pool, struct mb_recovered *did);
 /* Without a lock, in passing: is there an owner to bury? */
 bool owner_some_dead(const struct mb_pool *pool);
+/* Buries them, unless somebody is at it already or has the serial lock for another reason: nothing is waited for. */
+void owner_bury_if_idle(struct mb_pool *pool);
 
 /*
  * Under the serial lock: claims a free entry for the space's owner and locks its byte on space->mem.fd.

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,16 +31,20 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define MiB    (UINT64_C(1) << 20)
-#define HUGE   (2 * MiB)
-#define SIZE   (128 * MiB) /* of an owner */
-#define ROUNDS 7
-#define PAIRS  200000u
-#define SKIP   77
+#define MiB       (UINT64_C(1) << 20)
+#define HUGE      (2 * MiB)
+#define SIZE      (128 * MiB) /* of an owner */
+#define ROUNDS    7
+#define DEAD_SIZE (UINT64_C(1) << 30) /* of an owner that dies */
+#define DEATHS    3
+#define PAIRS     200000u
+#define SKIP      77
+#define SMALL     "tmpfs-4k" /* what huge pages are compared with */
 
 struct place {
 	const char *name;
 	enum mb_backing backing;
+	const char *type, *options; /* of the mount */
 	char dir[128], pool[160], mem[160];
 };
 
@@ -49,9 +54,9 @@ __attribute__((noreturn)) static void die(const char *what, const struct mb_erro
 	exit(1);
 }
 
-static struct mb_space *make_space(struct mb_pool *pool, const char *name, bool overcommit)
+static struct mb_space *make_space_of(struct mb_pool *pool, const char *name, uint64_t size, bool overcommit)
 {
-	struct mb_region region = {0, SIZE};
+	struct mb_region region = {0, size};
 	struct mb_space_config config = {.name = name,
 					 .regions = &region,
 					 .region_count = 1,
@@ -63,6 +68,11 @@ static struct mb_space *make_space(struct mb_pool *pool, const char *name, bool 
 	if (mb_space_create(pool, &config, &space, &err))
 		die("space", &err);
 	return space;
+}
+
+static struct mb_space *make_space(struct mb_pool *pool, const char *name, bool overcommit)
+{
+	return make_space_of(pool, name, SIZE, overcommit);
 }
 
 static struct mb_pool *attach(const struct place *p)
@@ -285,30 +295,141 @@ static void bench_pairs(double *threads, double *processes)
 	munmap(metadata, bytes);
 }
 
+/* ---- death ------------------------------------------------------------------------------------------------
+ */
+
+struct deaths {
+	double first, all, bare; /* ms */
+};
+
+struct watch {
+	struct mb_pool *pool;
+	uint64_t start, first; /* ns */
+};
+
+static uint64_t used(struct mb_pool *pool)
+{
+	struct mb_pool_status status;
+	struct mb_error err;
+
+	if (mb_pool_get_status(pool, &status, &err))
+		die("status", &err);
+	return status.budget_used;
+}
+
+/* Until something is back in the budget. */
+static void *watch_budget(void *arg)
+{
+	const struct timespec pause = {0, 100000};
+	struct watch *w = arg;
+
+	while (used(w->pool) == DEAD_SIZE)
+		nanosleep(&pause, NULL);
+	w->first = bare_now_ns();
+	return NULL;
+}
+
+/* A process that has all of the pool, and is killed. */
+static void die_with_all(const struct place *p)
+{
+	int fds[2], ignored;
+	pid_t child;
+	char c;
+
+	if (pipe(fds))
+		die("pipe", NULL);
+	child = fork();
+	if (child == 0) {
+		make_space_of(attach(p), "dead", DEAD_SIZE, false);
+		_exit(write(fds[1], "r", 1) == 1 && pause() ? 0 : 1);
+	}
+	close(fds[1]);
+	if (child < 0 || read(fds[0], &c, 1) != 1)
+		die("the process that shall die", NULL);
+	close(fds[0]);
+	kill(child, SIGKILL);
+	waitpid(child, &ignored, 0);
+}
+
+static void pool_death(const struct place *p, struct deaths *d)
+{
+	struct watch w = {.pool = attach(p)};
+	struct mb_pool *pool = attach(p);
+	struct mb_error err;
+	pthread_t thread;
+
+	die_with_all(p);
+	if (used(pool) != DEAD_SIZE || pthread_create(&thread, NULL, watch_budget, &w))
+		die("nobody is dead", NULL);
+	w.start = bare_now_ns();
+	if (mb_pool_recover(pool, NULL, &err))
+		die("recover", &err);
+	least(&d->all, (double)(bare_now_ns() - w.start) / 1e6);
+	pthread_join(thread, NULL);
+	least(&d->first, (double)(w.first - w.start) / 1e6);
+	mb_pool_close(pool);
+	mb_pool_close(w.pool);
+}
+
+/* One call that punches as much out of a file there, which nobody has mapped. */
+static void bare_death(const struct place *p, struct deaths *d)
+{
+	int fd = open(p->dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	unsigned char *at, *a;
+	uint64_t start;
+
+	at = mmap(NULL, DEAD_SIZE + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	a = at + (-(uintptr_t)at & (HUGE - 1));
+	if (fd < 0 || ftruncate(fd, (off_t)DEAD_SIZE) || at == MAP_FAILED ||
+	    mmap(a, DEAD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) ==
+		MAP_FAILED)
+		die("a file for the bare call", NULL);
+	madvise(a, DEAD_SIZE, MADV_HUGEPAGE);
+	if (madvise(a, DEAD_SIZE, MADV_POPULATE_WRITE))
+		die("populating", NULL);
+	munmap(at, DEAD_SIZE + HUGE);
+	start = bare_now_ns();
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)DEAD_SIZE))
+		die("fallocate", NULL);
+	least(&d->bare, (double)(bare_now_ns() - start) / 1e6);
+	close(fd);
+}
+
+static void bench_deaths(const struct place *p, bool json)
+{
+	struct deaths d = {0};
+
+	for (int i = 0; i < DEATHS; i++) {
+		bare_death(p, &d);
+		pool_death(p, &d);
+	}
+	printf(json ? "    \"recover_first_ms\": %.2f,\n    \"recover_ms\": %.2f,\n"
+		      "    \"recover_bare_ms\": %.2f\n  }"
+		    : "  1 GiB of a dead owner: the first of it back after %.2f ms, all after %.2f ms; "
+		      "one bare call %.2f ms\n",
+	       d.first, d.all, d.bare);
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------
  */
 
 static bool make_place(struct place *p, const char *root)
 {
-	const char *type = p->backing == MB_BACKING_FILE ? "tmpfs" : "hugetlbfs";
-	struct mb_pool_config config = {.backing = p->backing, .size = 4 * SIZE};
+	struct mb_pool_config config = {.backing = p->backing, .size = DEAD_SIZE};
 	struct mb_error warning, err;
 
-	snprintf(p->dir, sizeof(p->dir), "%s/%s", root, type);
-	snprintf(p->pool, sizeof(p->pool), "%s/%s.pool", root, type);
+	snprintf(p->dir, sizeof(p->dir), "%s/%s", root, p->name);
+	snprintf(p->pool, sizeof(p->pool), "%s/%s.pool", root, p->name);
 	snprintf(p->mem, sizeof(p->mem), "%s/mem", p->dir);
 	config.memory_path = p->mem;
-	if (mkdir(p->dir, 0700) ||
-	    mount(type, p->dir, type, 0, p->backing == MB_BACKING_FILE ? "huge=advise" : "pagesize=2M"))
+	if (mkdir(p->dir, 0700) || mount(p->type, p->dir, p->type, 0, p->options))
 		return false;
-	if (p->backing != MB_BACKING_FILE)
-		config.budget = 3 * SIZE;
 	if (mb_pool_create_file(p->pool, &config, &warning, &err))
 		die("pool", &err);
 	return true;
 }
 
-static void bench_place(const struct place *p, bool json, bool last)
+static void bench_touch_and_move(const struct place *p, bool json)
 {
 	double cold = 0, sequential = 0, pool_cold = 0, pool_sequential = 0, moved = 0, moved_bare = 0,
 	       attached = 0;
@@ -328,22 +449,37 @@ static void bench_place(const struct place *p, bool json, bool last)
 	pool_moves(pool, &moved);
 	mb_pool_close(pool);
 	bare_moves(p, &moved_bare);
-	printf(json ? "  \"%s\": {\n    \"attach_ms\": %.3f,\n" : "%s\n  attach %.3f ms\n", p->name, attached);
+	printf(json ? "    \"attach_ms\": %.3f,\n" : "  attach %.3f ms\n", attached);
 	printf(json ? "    \"fault_bare_us\": %.1f,\n    \"fault_pool_us\": %.1f,\n"
 		    : "  a cold 2 MiB frame: bare %.1f us, pool %.1f us\n",
 	       cold, pool_cold);
 	printf(json ? "    \"fault_bare_sequential_us\": %.1f,\n    \"fault_pool_sequential_us\": %.1f,\n"
 		    : "  frames in order: bare %.1f us, pool %.1f us\n",
 	       sequential, pool_sequential);
-	printf(json ? "    \"move_bare_gib_s\": %.2f,\n    \"move_gib_s\": %.2f\n  }%s\n"
-		    : "  moved: bare %.2f GiB/s, pool %.2f GiB/s\n%s",
-	       gib_ns / moved_bare, gib_ns / moved, json ? (last ? "" : ",") : "");
+	printf(json ? "    \"move_bare_gib_s\": %.2f,\n    \"move_gib_s\": %.2f,\n"
+		    : "  moved: bare %.2f GiB/s, pool %.2f GiB/s\n",
+	       gib_ns / moved_bare, gib_ns / moved);
+}
+
+static void bench_place(const struct place *p, bool json, bool last)
+{
+	printf(json ? "  \"%s\": {\n" : "%s\n", p->name);
+	if (strcmp(p->name, SMALL) != 0)
+		bench_touch_and_move(p, json);
+	bench_deaths(p, json);
+	printf(json && !last ? ",\n" : json ? "\n" : "");
 }
 
 int main(int argc, char **argv)
 {
-	struct place place[2] = {{.name = "tmpfs", .backing = MB_BACKING_FILE},
-				 {.name = "hugetlb", .backing = MB_BACKING_HUGETLB_2M}};
+	struct place place[] = {
+	    {.name = "tmpfs", .backing = MB_BACKING_FILE, .type = "tmpfs", .options = "huge=advise"},
+	    {.name = SMALL, .backing = MB_BACKING_FILE, .type = "tmpfs", .options = "huge=never"},
+	    {.name = "hugetlb",
+	     .backing = MB_BACKING_HUGETLB_2M,
+	     .type = "hugetlbfs",
+	     .options = "pagesize=2M"}};
+	const unsigned places = sizeof(place) / sizeof(place[0]);
 	bool json = argc > 1 && !strcmp(argv[1], "--json");
 	char root[] = "/tmp/bench-pool-XXXXXX";
 	double threads = 0, processes = 0;
@@ -360,14 +496,14 @@ int main(int argc, char **argv)
 	}
 	if (!mkdtemp(root) || mount("tmpfs", root, "tmpfs", 0, NULL))
 		die("a directory", NULL);
-	tuning_begin(&tuning, 4 * SIZE / HUGE);
+	tuning_begin(&tuning, DEAD_SIZE / HUGE + 16);
 	bench_pairs(&threads, &processes);
 	printf(json ? "{\n  \"pair_threads_ns\": %.1f,\n  \"pair_processes_ns\": %.1f,\n"
 		    : "2 MiB frames, allocate and free: two threads %.1f ns, two processes %.1f ns\n",
 	       threads, processes);
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < places; i++) {
 		if (make_place(&place[i], root))
-			bench_place(&place[i], json, i == 1);
+			bench_place(&place[i], json, i == places - 1);
 		else
 			fprintf(stderr, "bench-pool: no %s here\n", place[i].name);
 	}

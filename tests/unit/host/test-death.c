@@ -21,7 +21,7 @@
 #define SIZE (8 * MiB)
 
 /* A process that has a space of the pool until it is killed; with queue it waits for bytes as well. */
-static pid_t peer(const char *path, const char *name, bool queue)
+static pid_t peer_of(const char *path, const char *name, uint64_t size, bool queue)
 {
 	int fds[2];
 	char ready;
@@ -31,11 +31,11 @@ static pid_t peer(const char *path, const char *name, bool queue)
 	pid = fork();
 	if (!pid) {
 		struct mb_pool *pool = attach(path);
-		struct mb_space *space = space_of(pool, name, SIZE, false);
+		struct mb_space *space = space_of(pool, name, size, false);
 
-		fill(space, 0, SIZE, 0x55);
+		fill(space, 0, size, 0x55);
 		if (queue)
-			space_queue_up(space, SIZE);
+			space_queue_up(space, size);
 		if (write(fds[1], "r", 1) != 1)
 			_exit(1);
 		for (;;)
@@ -45,6 +45,11 @@ static pid_t peer(const char *path, const char *name, bool queue)
 	close(fds[0]);
 	close(fds[1]);
 	return pid;
+}
+
+static pid_t peer(const char *path, const char *name, bool queue)
+{
+	return peer_of(path, name, SIZE, queue);
 }
 
 static void end(pid_t pid)
@@ -109,6 +114,36 @@ static void recovery_says_what_it_did(void **state)
 	end(b);
 	assert_int_equal(mb_pool_recover(pool, &did, &err), 0);
 	finish(pool, "said");
+}
+
+/* A dead owner's bytes are anybody's as soon as they are gone, whatever becomes of who takes them back. */
+static void bytes_come_back_in_steps(void **state)
+{
+	const uint64_t step = 32 * MiB, size = 3 * step;
+	struct mb_pool *pool;
+	struct mb_error err;
+	pid_t a;
+
+	(void)state;
+	pool_file_at(ON_TMPFS, "steps", 128 * MiB, 0);
+	pool = attach(fixture_path("steps"));
+	a = peer_of(fixture_path("steps"), "a", size, false);
+	end(a);
+	/* it died in the middle of a change of its charge, which the sum does not have yet */
+	atomic_fetch_add(&pool->owners[0].charging, 1);
+	atomic_fetch_sub(&pool->vars->budget_used, MiB);
+	for (uint64_t done = 0; done < size - step; done += step) {
+		pool->fault_in = 2; /* one step, and no second one */
+		assert_int_equal(mb_pool_recover(pool, NULL, &err), -EIO);
+		assert_int_equal(budget_used(pool), size - done - step);
+		assert_int_equal(pool_resident_bytes(pool), size - done - step);
+		assert_pool_clean(pool);
+	}
+	pool->fault_in = 0;
+	assert_int_equal(mb_pool_recover(pool, NULL, &err), 0);
+	assert_int_equal(budget_used(pool), 0);
+	assert_int_equal(pool_resident_bytes(pool), 0);
+	finish(pool, "steps");
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
@@ -287,7 +322,7 @@ int main(void)
 	    cmocka_unit_test(what_the_dead_had_comes_back),      cmocka_unit_test(recovery_says_what_it_did),
 	    cmocka_unit_test(first_come_first_served),           cmocka_unit_test(waiters_are_woken),
 	    cmocka_unit_test(a_killed_waiter_is_in_nobodys_way), cmocka_unit_test(size_changes),
-	    cmocka_unit_test(another_boot_finds_it_empty),
+	    cmocka_unit_test(another_boot_finds_it_empty),       cmocka_unit_test(bytes_come_back_in_steps),
 	};
 	const char *why;
 	int failed;
