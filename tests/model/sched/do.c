@@ -62,6 +62,18 @@ static void cut(struct world *w, struct extent *e, uint64_t first, uint64_t coun
 		enter(w, right);
 }
 
+void shadow_enter(struct world *w, struct extent e)
+{
+	enter(w, e);
+}
+
+void shadow_forget(struct world *w, unsigned t)
+{
+	for (unsigned n = w->now.held; n-- > 0;)
+		if (w->now.held_at[n].owner == t)
+			cut(w, &w->now.held_at[n], w->now.held_at[n].first, w->now.held_at[n].count);
+}
+
 /* Holes go with their frame. */
 static void forget_holes(struct world *w, uint64_t first, uint64_t count)
 {
@@ -92,8 +104,11 @@ static void got(struct world *w, unsigned t, enum mb_level level, uint64_t first
 
 	if (first & (count - 1))
 		sched_fail("frame %llu is misaligned", llu(first));
+	if (w->records)
+		sched_step();
 	enter(w, (struct extent){first, count, (uint8_t)t, (uint8_t)level, true});
 	write_frames(w, t, first, count);
+	records_set(w, t, level, first);
 }
 
 static bool may_lack(struct world *w)
@@ -113,6 +128,7 @@ bool do_alloc(struct world *w, unsigned t, enum mb_level level)
 		return false;
 	}
 	got(w, t, level, frame.n);
+	records_settle(w, t);
 	return true;
 }
 
@@ -125,6 +141,7 @@ unsigned do_alloc_batch(struct world *w, unsigned t, enum mb_level level, unsign
 		sched_fail("thread %u: batch of %u at level %d: %d", t, count, (int)level, rc);
 	for (int n = 0; n < rc; n++)
 		got(w, t, level, out[n].n);
+	records_settle(w, t);
 	return rc > 0 ? (unsigned)rc : 0;
 }
 
@@ -137,6 +154,7 @@ bool do_take(struct world *w, unsigned t, enum mb_level level, uint64_t first)
 	if (rc)
 		sched_fail("thread %u: take of frame %llu: %d", t, llu(first), rc);
 	got(w, t, level, first);
+	records_settle(w, t);
 	return true;
 }
 
@@ -149,8 +167,16 @@ void do_free(struct world *w, unsigned t, uint64_t first)
 		return;
 	was = *e;
 	check_frames(w, t, was.first, was.whole ? was.count : 0);
+	records_intend_free(w, t, (enum mb_level)was.level, was.first);
+	records_clear(w, was.first, was.count);
+	/* others may have moved it in the list meanwhile */
+	e = find(w, t, first);
+	if (!e)
+		return;
 	forget_holes(w, was.first, was.count);
 	cut(w, e, was.first, was.count);
+	if (w->lingers)
+		sched_go(0);
 	if (was.whole)
 		rc = mb_frame_free(w->f, w->now.slot[t], (enum mb_level)was.level, (mb_frame){was.first});
 	else
@@ -158,6 +184,8 @@ void do_free(struct world *w, unsigned t, uint64_t first)
 	if (rc)
 		sched_fail("thread %u: free of frame %llu, %llu at level %u: %d", t, llu(was.first),
 			   llu(was.count), was.level, rc);
+	if (w->lingers)
+		sched_go(0);
 }
 
 struct extent *world_last(struct world *w, unsigned t)
@@ -209,6 +237,22 @@ void do_free_part(struct world *w, unsigned t, uint64_t first, uint64_t count)
 		sched_fail("thread %u: free of part %llu, %llu: %d", t, llu(first), llu(count), rc);
 }
 
+/* What is left of the nth run of holes without [first, end), which is within it or beside it. */
+static void cut_hole(struct world *w, unsigned n, uint64_t first, uint64_t end)
+{
+	struct extent was = w->now.hole_at[n], right = was;
+
+	if (first >= was.first + was.count || was.first >= end)
+		return;
+	right.first = end;
+	right.count = was.first + was.count - end;
+	w->now.hole_at[n].count = first - was.first;
+	if (right.count && w->now.holes < WORLD_HOLES)
+		w->now.hole_at[w->now.holes++] = right;
+	if (first == was.first)
+		w->now.hole_at[n] = w->now.hole_at[--w->now.holes];
+}
+
 void do_holes_add(struct world *w, unsigned t, uint64_t first, uint64_t count)
 {
 	int rc = mb_frame_holes_add(w->f, w->now.slot[t], (mb_frame){first}, count);
@@ -229,7 +273,8 @@ void do_holes_remove(struct world *w, unsigned t, uint64_t first, uint64_t count
 		return;
 	if (rc)
 		sched_fail("thread %u: holes away from %llu on: %d", t, llu(first), rc);
-	forget_holes(w, first, count);
+	for (unsigned n = w->now.holes; n-- > 0;)
+		cut_hole(w, n, first, first + count);
 }
 
 void do_slot_close(struct world *w, unsigned t)
@@ -249,12 +294,21 @@ void do_slot_open(struct world *w, unsigned t)
 		sched_fail("thread %u: open of a slot: %d", t, rc);
 }
 
+static void begin_change(struct world *w, enum change what, uint64_t first, uint64_t count)
+{
+	w->now.change.what = what;
+	w->now.change.first = first;
+	w->now.change.count = count;
+}
+
 bool do_remove(struct world *w, uint64_t first, uint64_t count)
 {
 	int rc;
 
 	w->now.moved = true;
+	begin_change(w, CHANGE_REMOVE, first, count);
 	rc = mb_range_remove(w->f, (mb_frame){first}, count, NULL);
+	w->now.change.what = CHANGE_NONE;
 	if (rc && rc != -EBUSY)
 		sched_fail("remove from %llu on: %d", llu(first), rc);
 	if (!rc)
@@ -268,7 +322,9 @@ uint64_t do_drain(struct world *w, uint64_t first, uint64_t count)
 	int rc;
 
 	w->now.moved = true;
+	begin_change(w, CHANGE_DRAIN, first, count);
 	rc = mb_range_drain(w->f, (mb_frame){first}, count, &left);
+	w->now.change.what = CHANGE_NONE;
 	if (rc && rc != -EBUSY)
 		sched_fail("drain from %llu on: %d", llu(first), rc);
 	if (rc)
@@ -297,7 +353,9 @@ void do_add(struct world *w, uint64_t first, uint64_t count)
 	int rc;
 
 	w->now.moved = true;
+	begin_change(w, CHANGE_ADD, first, count);
 	rc = mb_range_add(w->f, (mb_frame){first}, count);
+	w->now.change.what = CHANGE_NONE;
 	if (rc)
 		sched_fail("add from %llu on: %d", llu(first), rc);
 	w->now.offline -= count;

@@ -6,6 +6,9 @@
  * of its steps and each thread that could have gone on there, the run that switches there, and so on below it
  * with the steps behind that switch, until the bound is reached. So each schedule is run once. Runs that end in
  * a state that was there before are not checked again.
+ *
+ * A thread that dies runs alone until then: what it leaves behind is what the others meet. At random it runs
+ * beside them.
  */
 #include "explore.h"
 
@@ -46,6 +49,8 @@ static void report(const struct sched_plan *p, const char *what)
 		n += snprintf(failure + n, sizeof(failure) - (size_t)n, "seed %" PRIu64, p->seed);
 	else if (n > 0)
 		n += snprintf(failure + n, sizeof(failure) - (size_t)n, "%u", p->first);
+	if (p->death && !p->seed)
+		n += snprintf(failure + n, sizeof(failure) - (size_t)n, ",x%u>%u", p->death, p->heir);
 	for (unsigned k = 0; k < p->switches; k++)
 		n += snprintf(failure + n, sizeof(failure) - (size_t)n, ",%u>%u", p->at[k].step,
 			      p->at[k].thread);
@@ -96,7 +101,7 @@ static bool run_one(struct search *s, const struct sched_plan *plan)
 static void search(struct search *s, const struct sched_plan *plan)
 {
 	struct sched_plan next = *plan;
-	uint32_t from = plan->switches ? plan->at[plan->switches - 1].step + 1 : 0, end;
+	uint32_t from = plan->switches ? plan->at[plan->switches - 1].step + 1 : plan->death, end;
 	uint8_t *others;
 
 	if (!run_one(s, plan) || plan->switches == s->bound)
@@ -133,6 +138,22 @@ static void search_points(struct search *s, unsigned first)
 		search(s, &plan);
 	}
 	s->bound = bound;
+}
+
+/* The thread that dies is killed at each of its steps, and each of the others goes on then. */
+static void search_deaths(struct search *s)
+{
+	struct sched_plan plan = {.threads = s->scenario->threads, .first = s->scenario->dies};
+	bool dead = true;
+
+	plan.victim = s->scenario->dies;
+	for (plan.death = 1; dead && !s->failed; plan.death++)
+		for (plan.heir = 0; plan.heir < plan.threads && !s->failed; plan.heir++) {
+			if (plan.heir == plan.victim)
+				continue;
+			search(s, &plan);
+			dead = sched_is_dead(plan.victim);
+		}
 }
 
 static struct search *begin(const struct scenario *scenario, struct tally *tally)
@@ -182,6 +203,10 @@ bool explore_all(const struct scenario *scenario, unsigned bound, struct tally *
 	struct search *s = begin(scenario, tally);
 
 	s->bound = bound;
+	if (is_prepared(s) && scenario->dies) {
+		search_deaths(s);
+		return end(s);
+	}
 	for (unsigned first = 0; is_prepared(s) && first < scenario->threads && !s->failed; first++) {
 		struct sched_plan plan = {.threads = scenario->threads, .first = first};
 
@@ -192,16 +217,30 @@ bool explore_all(const struct scenario *scenario, unsigned bound, struct tally *
 	return end(s);
 }
 
+/* As many deaths at an early step as at a late one. */
+static uint32_t some_death(uint64_t seed)
+{
+	uint64_t state = seed * 2 + 1;
+	uint64_t range = UINT64_C(16) << sched_random(&state) % 9;
+
+	return 1 + (uint32_t)(sched_random(&state) % range);
+}
+
 bool explore_random(const struct scenario *scenario, uint64_t seed, uint64_t schedules, struct tally *tally)
 {
-	static const unsigned gaps[] = {3, 12, 60, 300, 1500};
+	static const unsigned gaps[2][5] = {{3, 12, 60, 300, 1500}, {2, 5, 12, 30, 80}};
+	const unsigned *gap = gaps[scenario->bound > 0]; /* small ones switch more often */
 	struct search *s = begin(scenario, tally);
 
 	for (uint64_t n = 0; is_prepared(s) && n < schedules && !s->failed; n++) {
 		struct sched_plan plan = {.threads = scenario->threads, .seed = seed + n};
 
-		plan.gap = gaps[plan.seed % (sizeof(gaps) / sizeof(gaps[0]))];
+		plan.gap = gap[plan.seed % 5];
 		plan.first = (unsigned)(plan.seed % scenario->threads);
+		if (scenario->dies) {
+			plan.victim = scenario->dies;
+			plan.death = some_death(plan.seed);
+		}
 		for (unsigned t = 0; t < SCHED_THREADS; t++)
 			s->world->random[t] = plan.seed * SCHED_THREADS + t + 1;
 		run_one(s, &plan);
@@ -209,7 +248,7 @@ bool explore_random(const struct scenario *scenario, uint64_t seed, uint64_t sch
 	return end(s);
 }
 
-/* "FIRST[,STEP>THREAD]...[,!POINT]" */
+/* "FIRST[,xDEATH>HEIR][,STEP>THREAD]...[,!POINT]" */
 static bool parse(const char *text, struct sched_plan *plan)
 {
 	char *rest;
@@ -218,6 +257,10 @@ static bool parse(const char *text, struct sched_plan *plan)
 	while (*rest == ',') {
 		if (rest[1] == '!') {
 			plan->fail_point = (uint32_t)strtoul(rest + 2, &rest, 10);
+		} else if (rest[1] == 'x') {
+			plan->death = (uint32_t)strtoul(rest + 2, &rest, 10);
+			plan->heir = *rest == '>' ? (unsigned)strtoul(rest + 1, &rest, 10) : 0;
+			plan->victim = plan->first;
 		} else {
 			struct sched_switch *at = &plan->at[plan->switches++];
 

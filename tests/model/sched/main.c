@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +25,7 @@ struct options {
 	uint64_t seed;
 	uint64_t schedules;
 	int bound; /* -1: each scenario's own */
+	unsigned at_most;
 };
 
 /* Of a core with a defect: 1 where the defect could be put in. The real one has none. */
@@ -78,7 +78,7 @@ static void catch_crashes(void)
 		perror("catching crashes");
 }
 
-static bool run_here(const struct scenario *s, const struct options *o, unsigned bound)
+static bool run_scenario(const struct scenario *s, const struct options *o, unsigned bound)
 {
 	double begun = now();
 	struct tally tally;
@@ -97,31 +97,8 @@ static bool run_here(const struct scenario *s, const struct options *o, unsigned
 		       s->name, tally.schedules, tally.states, tally.steps, now() - begun, s->what);
 	if (!ok)
 		printf("%-15s FAILED: %s\n", s->name, explore_failure());
-	if (s->known)
-		printf("%-15s %s: %s\n", s->name, ok ? "passes, and was known to fail" : "known", s->known);
 	fflush(stdout);
-	return ok || s->known;
-}
-
-/* One that may crash runs in a process of its own. */
-static bool run_scenario(const struct scenario *s, const struct options *o, unsigned bound)
-{
-	int status = 0;
-	pid_t child;
-
-	if (!s->known || o->replay)
-		return run_here(s, o, bound);
-	fflush(stdout);
-	child = fork();
-	if (child == 0) {
-		(void)run_here(s, o, bound);
-		_exit(0);
-	}
-	if (child < 0 || waitpid(child, &status, 0) != child)
-		return false;
-	if (status)
-		printf("%-15s known: %s\n", s->name, s->known);
-	return true;
+	return ok;
 }
 
 static bool is_chosen(const struct scenario *s, const struct options *o)
@@ -129,8 +106,16 @@ static bool is_chosen(const struct scenario *s, const struct options *o)
 	return !o->only || strcmp(o->only, s->name) == 0;
 }
 
-static const struct scenario *const small[] = {scenarios_line, scenarios_range, scenarios_kinds, NULL};
-static const struct scenario *const wide[] = {scenarios_wide, NULL};
+static const struct scenario *const small[] = {scenarios_line, scenarios_range, scenarios_kinds, scenarios_dead,
+					       NULL};
+static const struct scenario *const wide[] = {scenarios_wide, scenarios_dead, NULL};
+
+static unsigned bound_of(const struct scenario *s, const struct options *o)
+{
+	unsigned bound = o->bound >= 0 ? (unsigned)o->bound : s->bound;
+
+	return bound < o->at_most ? bound : o->at_most;
+}
 
 static int run_all(const struct options *o)
 {
@@ -143,7 +128,7 @@ static int run_all(const struct options *o)
 			if (!is_chosen(s, o))
 				continue;
 			run++;
-			failed += !run_scenario(s, o, o->bound >= 0 ? (unsigned)o->bound : s->bound);
+			failed += !run_scenario(s, o, bound_of(s, o));
 		}
 	if (!run)
 		fprintf(stderr, "no scenario has this name\n");
@@ -155,7 +140,7 @@ static bool found_within(const struct options *o, unsigned bound)
 {
 	for (const struct scenario *const *set = small; *set; set++)
 		for (const struct scenario *s = *set; s->name; s++)
-			if (is_chosen(s, o) && !s->known && !run_scenario(s, o, bound))
+			if (is_chosen(s, o) && !run_scenario(s, o, bound))
 				return true;
 	return false;
 }
@@ -184,7 +169,7 @@ static int run_mutant(const struct options *o)
 
 static void usage(FILE *to)
 {
-	fputs("usage: test-sched [--only NAME] [--bound N] [--replay SCHEDULE] [--mutant]\n"
+	fputs("usage: test-sched [--only NAME] [--bound N | --at-most N] [--replay SCHEDULE] [--mutant]\n"
 	      "       test-sched --random [--only NAME] [--seed N] [--schedules N]\n",
 	      to);
 }
@@ -192,17 +177,13 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-	    {"random", no_argument, NULL, 'r'},
-	    {"mutant", no_argument, NULL, 'm'},
-	    {"only", required_argument, NULL, 'o'},
-	    {"replay", required_argument, NULL, 'p'},
-	    {"seed", required_argument, NULL, 's'},
-	    {"schedules", required_argument, NULL, 'n'},
-	    {"bound", required_argument, NULL, 'b'},
-	    {"help", no_argument, NULL, 'h'},
-	    {0},
+	    {"random", no_argument, NULL, 'r'},      {"mutant", no_argument, NULL, 'm'},
+	    {"only", required_argument, NULL, 'o'},  {"replay", required_argument, NULL, 'p'},
+	    {"seed", required_argument, NULL, 's'},  {"schedules", required_argument, NULL, 'n'},
+	    {"bound", required_argument, NULL, 'b'}, {"at-most", required_argument, NULL, 'a'},
+	    {"help", no_argument, NULL, 'h'},        {0},
 	};
-	struct options o = {.bound = -1, .seed = 1, .schedules = 300};
+	struct options o = {.bound = -1, .seed = 1, .schedules = 300, .at_most = SCHED_SWITCH_MAX};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -227,6 +208,9 @@ int main(int argc, char **argv)
 			break;
 		case 'b':
 			o.bound = (int)strtol(optarg, NULL, 0);
+			break;
+		case 'a':
+			o.at_most = (unsigned)strtoul(optarg, NULL, 0);
 			break;
 		case 'h':
 			usage(stdout);

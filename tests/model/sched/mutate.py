@@ -179,6 +179,101 @@ MUTANTS = {
 		mbc_or_seq(&up.block->owned, up.bit);
 ''',
         'a line of an owner looks like one of the pool for a moment'),
+    'judge-no-living': (
+        'judge.c',
+        '''	named = named_by_living(c, level, W);
+	rest = unrecorded(c, level, W, used & ~named);
+	named |= named_by_living(c, level, W);
+''',
+        '''	named = 0;
+	rest = unrecorded(c, level, W, used & ~named);
+''',
+        'the judge asks the records only: what is in the hand of the living looks lost'),
+    'judge-not-disturbed': (
+        'judge.c',
+        '''	if (used_of(f, level, W, rest) != rest || mbc_load_seq(&f->disturbed) != disturbed)
+		return false;
+''',
+        '''	(void)disturbed;
+''',
+        'the judge takes a mixture of moments for one'),
+    'judge-held-no-at': (
+        'judge.c',
+        '''at = at_names(c, L);
+
+		hand''',
+        '''at = (at_names(c, L), false);
+
+		hand''',
+        'the judge of held does not ask who allocates from the line'),
+    'judge-held-no-hand': (
+        'judge.c',
+        '''			if (mbc_load_seq(&j->line[n]) == name)
+				return true;
+''',
+        '''			(void)j, (void)name;
+''',
+        'the judge of held does not ask who has the line in hand'),
+    'judge-held-disturbed': (
+        'judge.c',
+        '''		       (ours && mbc_load_seq(&c->f->disturbed) == disturbed && mbc_has(&r.block->held, r.bit));
+''',
+        '''		       (ours && (disturbed | 1));
+''',
+        'the judge of held takes a mixture of moments for one'),
+    'judge-part-mine': (
+        'judge.c',
+        '''		ours = used_giant(f, W, mbc_bit(L)) && !(named_by_living(c, MB_GIANT, W) & mbc_bit(L));
+		n = recorded_in_giant(c, L);
+		ours = ours && n > 0 && n < MBC_LINE_FRAMES && !(named_by_living(c, MB_GIANT, W) & mbc_bit(L));
+''',
+        '''		ours = used_giant(f, W, mbc_bit(L)) && n > 0 && n < MBC_LINE_FRAMES;
+''',
+        'a giant frame whose records the living writes looks like the work of the dead'),
+    'notice-nothing': (
+        'intent.c',
+        '''	if (judging && judging - 1 - first < count)
+		mbc_add_seq(&f->disturbed, 1);
+''',
+        '''	(void)judging, (void)first, (void)count;
+''',
+        'nobody tells the judge that he was disturbed'),
+    'recover-held-unjudged': (
+        'recover.c',
+        '''mbc_has(&r.block->held, r.bit) && mbc_judge_held(c, L))''',
+        '''mbc_has(&r.block->held, r.bit))''',
+        'recovery takes held away from whoever has it'),
+    'recover-no-hands': (
+        'recover.c',
+        '''		if (name && (name & 0xff) < MB_LEVELS)''',
+        '''		if (name == MBC_NONE)''',
+        'recovery forgets the lines that were in hand'),
+    'recover-no-gone': (
+        'recover.c',
+        '''		recover_gone(c);
+''',
+        '''		(void)recover_gone;
+''',
+        'recovery forgets what was leaving'),
+    'recover-no-deeds': (
+        'recover.c',
+        '''		recover_deeds(c);
+''',
+        '''		(void)recover_deeds;
+''',
+        'recovery forgets splits and merges'),
+    'recover-no-holes': (
+        'recover.c',
+        '''		mbc_holes_undo(c->f, first, many, what == MBC_WHAT_HOLES_ADD);
+''',
+        '''''',
+        'recovery leaves holes half made'),
+    'recover-range-lost': (
+        'recover_range.c',
+        '''		mbc_range_give_back(f, s, first, mbc_load_relaxed(&f->range_at), end);
+''',
+        '''''',
+        'recovery forgets what a removal had taken'),
 }
 
 # What finds it, to be tried first. Any other scenario may, too.
@@ -190,6 +285,19 @@ SCENARIO = {
     'drain-split-keeps': 'drain-split',
     'free-no-settle': 'drain-giant',
     'holes-split-first': 'holes',
+    'judge-held-disturbed': 'dead-held',
+    'judge-held-no-at': 'dead-alloc',
+    'judge-held-no-hand': 'dead-alloc',
+    'judge-part-mine': 'dead-part',
+    'judge-no-living': 'dead-batch',
+    'judge-not-disturbed': 'dead-judge',
+    'notice-nothing': 'dead-judge',
+    'recover-held-unjudged': 'dead-alloc',
+    'recover-no-deeds': 'dead-split',
+    'recover-no-gone': 'dead-leaving',
+    'recover-no-hands': 'dead-alloc',
+    'recover-no-holes': 'dead-holes',
+    'recover-range-lost': 'dead-remove',
     'leave-no-look': 'alloc-free',
     'merge-early': 'drain-merge',
     'merge-mark-stays': 'drain-last',

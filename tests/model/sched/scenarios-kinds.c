@@ -123,13 +123,13 @@ static void holes(struct world *w, unsigned t)
 }
 
 const struct scenario scenarios_kinds[] = {
-    {"vanish-alloc", "an in-band block vanishes | alloc", 2, 2, prepare_in_band, vanish_alloc, NULL},
-    {"vanish-take", "an in-band block vanishes | take", 2, 2, prepare_in_band, vanish_take, NULL},
-    {"vanish-part", "the same | free of a part", 2, 2, prepare_vanish_part, vanish_part, NULL},
-    {"vanish-free", "the same | take, free", 2, 2, prepare_in_band, vanish_take_free, NULL},
-    {"stale-held", "owned giant | a slot that held its line", 2, 2, prepare_stale_held, stale_held, NULL},
+    {"vanish-alloc", "an in-band block vanishes | alloc", 2, 2, prepare_in_band, vanish_alloc, 0},
+    {"vanish-take", "an in-band block vanishes | take", 2, 2, prepare_in_band, vanish_take, 0},
+    {"vanish-part", "the same | free of a part", 2, 2, prepare_vanish_part, vanish_part, 0},
+    {"vanish-free", "the same | take, free", 2, 2, prepare_in_band, vanish_take_free, 0},
+    {"stale-held", "owned giant | a slot that held its line", 2, 2, prepare_stale_held, stale_held, 0},
     {"stale-ring", "owned giant freed | a slot that remembers its line", 2, 2, prepare_stale_ring, stale_ring,
-     NULL},
-    {"holes", "holes of two huge frames in one giant one", 2, 2, prepare_holes, holes, NULL},
+     0},
+    {"holes", "holes of two huge frames in one giant one", 2, 2, prepare_holes, holes, 0},
     {0},
 };

@@ -17,6 +17,7 @@ static struct {
 	bool running;
 	bool failed; /* a message waits to be asked for */
 	bool point_failed;
+	bool died; /* the victim was killed */
 	unsigned current;
 	uint32_t alive;  /* a mask of threads */
 	uint32_t others; /* alive, less the current one */
@@ -144,6 +145,8 @@ static void look_ahead(void)
 			S.due = S.used < S.plan.switches ? S.plan.at[S.used].step : NEVER;
 	}
 	S.next = S.plan.trace ? S.step : S.due;
+	if (S.plan.death > S.step && S.plan.death < S.next)
+		S.next = S.plan.death;
 	if (S.next >= SCHED_MAX_STEPS)
 		S.next = SCHED_MAX_STEPS - 1;
 }
@@ -156,12 +159,31 @@ static void trace_step(const void *from)
 		(size_t)((const char *)from - __executable_start));
 }
 
+/* The victim never comes back from where it stands, before its next step. */
+static void kill_victim(void)
+{
+	unsigned v = S.plan.victim;
+
+	if (!(S.alive >> v & 1))
+		return;
+	S.died = true;
+	S.alive &= ~(1u << v);
+	S.others &= ~(1u << v);
+	look_ahead();
+	if (!S.alive)
+		to_main();
+	if (S.current == v)
+		go_to(S.plan.seed ? random_thread() : S.alive >> S.plan.heir & 1 ? S.plan.heir : next_thread());
+}
+
 static __attribute__((noinline)) void decide(const void *from)
 {
 	unsigned to = S.current;
 
 	if (S.step >= SCHED_MAX_STEPS - 1)
 		sched_fail("livelock: more than %u steps", SCHED_MAX_STEPS);
+	if (S.plan.death && S.step == S.plan.death && !S.died)
+		kill_victim();
 	if (S.step == S.due)
 		to = S.plan.seed ? random_thread() : S.plan.at[S.used++].thread;
 	if (!(S.alive >> to & 1))
@@ -182,6 +204,17 @@ void mbc_atomic_yield(void)
 		decide(__builtin_return_address(0));
 	else
 		S.step++;
+}
+
+void sched_go(unsigned thread)
+{
+	if (S.running && S.alive >> thread & 1)
+		go_to(thread);
+}
+
+void sched_step(void)
+{
+	mbc_atomic_yield();
 }
 
 void sched_pause(void)
@@ -220,11 +253,34 @@ static void thread_main(void)
 	sched_swap(&lost, S.sp[S.current]);
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER 1
+#endif
+#endif
+
+#ifdef ADDRESS_SANITIZER
+void __asan_unpoison_memory_region(void const volatile *at, size_t bytes);
+#endif
+
+/* Who was killed, or in whose middle a run failed, has left marks on its stack. */
+static void clear_stack(unsigned t)
+{
+#ifdef ADDRESS_SANITIZER
+	__asan_unpoison_memory_region(S.stack[t], STACK_BYTES);
+#else
+	(void)t;
+#endif
+}
+
 static void make_stack(unsigned t)
 {
 	uintptr_t top = (uintptr_t)S.stack[t] + STACK_BYTES;
 	uintptr_t entry = (uintptr_t)thread_main;
 
+	clear_stack(t);
 	/* as after a call: the stack is 8 off a multiple of 16 when thread_main begins; six registers below */
 	top -= 16;
 	memcpy((void *)top, &entry, sizeof(entry));
@@ -237,7 +293,7 @@ const char *sched_run(const struct sched_plan *plan, sched_fn *fn, void *arg)
 	S.plan = *plan;
 	S.fn = fn;
 	S.arg = arg;
-	S.failed = S.point_failed = false;
+	S.failed = S.point_failed = S.died = false;
 	S.step = S.points = S.pauses = 0;
 	S.used = 0;
 	S.random = plan->seed;
@@ -272,6 +328,16 @@ uint32_t sched_points(void)
 bool sched_point_failed(void)
 {
 	return S.point_failed;
+}
+
+bool sched_is_dead(unsigned thread)
+{
+	return S.died && thread == S.plan.victim;
+}
+
+bool sched_has_ended(unsigned thread)
+{
+	return !(S.alive >> thread & 1) && !sched_is_dead(thread);
 }
 
 bool sched_is_running(void)

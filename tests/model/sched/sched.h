@@ -35,7 +35,10 @@ struct sched_plan {
 	uint64_t seed;                            /* not 0: switches at random instead */
 	unsigned gap;                             /* with a seed: steps between switches, up to this many */
 	uint32_t fail_point;                      /* the nth point of the core fails, from 1; 0: none */
-	FILE *trace;                              /* NULL, or where each step is written to */
+	uint32_t death;  /* at this step the victim is killed where it stands; 0: nobody is */
+	unsigned victim; /* a thread */
+	unsigned heir;   /* who goes on if the victim was running; with a seed: somebody */
+	FILE *trace;     /* NULL, or where each step is written to */
 };
 
 /* A thread's program. */
@@ -51,6 +54,15 @@ uint32_t sched_others(uint32_t step); /* a mask of threads */
 uint32_t sched_points(void);          /* points that were passed */
 bool sched_point_failed(void);        /* in the run that is at work: has a point failed yet? */
 bool sched_is_running(void);
+/* Was this thread killed in the run that is at work, or the last one? Has it come to its end? */
+bool sched_is_dead(unsigned thread);
+bool sched_has_ended(unsigned thread);
+
+/* A thread lets another one go on, if that has not ended: a switch that is part of its program. */
+void sched_go(unsigned thread);
+
+/* A step, as before an atomic operation of the core: of a test's own shared words. */
+void sched_step(void);
 
 /* Ends the run with this failure; outside of a run remembers it for sched_failure(). */
 void sched_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -144,6 +144,22 @@ static void wide_owners(struct world *w, unsigned t)
 	}
 }
 
+/* Thread 3 is killed, and thread 0 recovers it between its own operations, or when it has nothing else to do. */
+static void wide_dead(struct world *w, unsigned t)
+{
+	for (unsigned n = 0; n < OPS; n++) {
+		if (count_held(w, t) > 100)
+			free_some(w, t);
+		act(w, t);
+		if (t == 0)
+			do_recover(w, 0, 3);
+	}
+	while (t == 0 && !sched_has_ended(3) && !sched_is_dead(3))
+		sched_pause();
+	if (t == 0)
+		do_recover(w, 0, 3);
+}
+
 /* Most of it is in use. */
 static void prepare_tight(struct world *w)
 {
@@ -205,12 +221,25 @@ static void prepare_owners(struct world *w)
 	do_slot_open(w, NOBODY);
 }
 
+static void prepare_dead(struct world *w)
+{
+	world_make(w, 2, MB_FRAMES_OWNED);
+	w->records = true;
+	w->may_lack = true;
+	do_alloc_batch(w, NOBODY, MB_HUGE, 64);
+	do_alloc(w, NOBODY, MB_HUGE);
+	do_slot_close(w, NOBODY);
+	do_slot_open(w, NOBODY);
+}
+
 const struct scenario scenarios_wide[] = {
-    {"tight", "all operations, little memory", 4, 0, prepare_tight, wide, NULL},
-    {"ample", "all operations, much memory", 3, 0, prepare_ample, wide, NULL},
-    {"ranges", "the same, ranges come and go", 3, 0, prepare_loose, wide_ranges, NULL},
-    {"in-band", "the same, in band", 3, 0, prepare_in_band, wide, NULL},
-    {"owners-tight", "two owners and more, memory exhausted", 4, 0, prepare_owners_tight, wide_owners, NULL},
-    {"owners", "the same with owners and holes", 4, 0, prepare_owners, wide_owners, NULL},
+    {"tight", "all operations, little memory", 4, 0, prepare_tight, wide, 0},
+    {"ample", "all operations, much memory", 3, 0, prepare_ample, wide, 0},
+    {"ranges", "the same, ranges come and go", 3, 0, prepare_loose, wide_ranges, 0},
+    {"in-band", "the same, in band", 3, 0, prepare_in_band, wide, 0},
+    {"owners-tight", "two owners and more, memory exhausted", 4, 0, prepare_owners_tight, wide_owners, 0},
+    {"owners", "the same with owners and holes", 4, 0, prepare_owners, wide_owners, 0},
+    {"owners-dead", "the same, one is killed somewhere and recovered meanwhile (recover.h)", 4, 0, prepare_dead,
+     wide_dead, 3},
     {0},
 };

@@ -101,6 +101,10 @@ void world_reset(struct world *w)
 	memcpy(w->now.held_at, w->then.held_at, w->then.held * sizeof(struct extent));
 	memcpy(w->now.hole_at, w->then.hole_at, w->then.holes * sizeof(struct extent));
 	memcpy(w->now.slot, w->then.slot, sizeof(w->now.slot));
+	if (w->records)
+		memcpy(w->now.record, w->then.record, sizeof(w->now.record));
+	w->now.dead = w->then.dead;
+	w->now.change.what = CHANGE_NONE;
 	memcpy(w->now.note, w->then.note, sizeof(w->now.note));
 }
 

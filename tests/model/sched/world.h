@@ -21,7 +21,10 @@
 #define WORLD_HELD   1200u
 #define WORLD_HOLES  32u
 #define WORLD_PIECES 600u
-#define WORLD_HOMES  2u /* in band, blocks come to lie in the first frames of a huge one */
+#define WORLD_HUGES  1024u /* huge frames of a pool whose owners keep records */
+#define WORLD_HOMES  2u    /* in band, blocks come to lie in the first frames of a huge one */
+
+enum change { CHANGE_NONE, CHANGE_ADD, CHANGE_REMOVE, CHANGE_DRAIN };
 
 /* Frames of one owner: one frame of a level, or a part of one (whole is false). */
 struct extent {
@@ -43,6 +46,12 @@ struct shadow {
 	struct extent held_at[WORLD_HELD];
 	struct extent hole_at[WORLD_HOLES];
 	mb_slot slot[WORLD_OWNERS];
+	uint32_t dead; /* a mask of threads that were dead before the run */
+	uint16_t record[WORLD_HUGES]; /* of a huge frame: its owner + 1, and its level << 8 */
+	struct {
+		unsigned what; /* enum change */
+		uint64_t first, count;
+	} change;                        /* of ranges, which is begun and not done */
 	uint64_t note[SCHED_THREADS][4]; /* a scenario's own */
 };
 
@@ -60,6 +69,8 @@ struct world {
 	uint64_t capacity;
 	uint32_t flags;
 	bool in_band;
+	bool records;    /* owners keep records, so that recovery can ask them */
+	bool lingers;    /* who frees lets thread 0 go on before and after the core does it */
 	bool may_lack;   /* -ENOMEM is an answer that is right here */
 	unsigned plenty; /* but not at the levels below this one: more is free than all can have in hand */
 	struct mb_frames_count pristine;
@@ -112,6 +123,22 @@ uint64_t do_drain(struct world *w, uint64_t first, uint64_t count);
 void do_add(struct world *w, uint64_t first, uint64_t count);
 /* The same of what was drained, and is gone. */
 void do_add_drained(struct world *w);
+
+/*
+ * A thread that was killed is recovered by thread t, as often as somebody stands in the way; from then on the
+ * shadow has of it what its records say. Nobody alive changes ranges meanwhile.
+ */
+void do_recover(struct world *w, unsigned t, unsigned dead);
+
+/* What the operations tell the records, if there are any, step by step. An extent of one level, whole. */
+void records_set(struct world *w, unsigned t, enum mb_level level, uint64_t first);
+void records_clear(struct world *w, uint64_t first, uint64_t count);
+/* The frames of the calls before are recorded, or intended to be freed. */
+void records_settle(struct world *w, unsigned t);
+void records_intend_free(struct world *w, unsigned t, enum mb_level level, uint64_t first);
+/* The shadow: what the records say of a thread is what it has. */
+void shadow_forget(struct world *w, unsigned t);
+void shadow_enter(struct world *w, struct extent e);
 
 /* Preparation only: passes what `from` has in [first, first + count) to another owner, cut out if need be. */
 void do_give(struct world *w, unsigned from, unsigned to, uint64_t first, uint64_t count);
