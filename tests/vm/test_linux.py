@@ -1,131 +1,93 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """
-Stock Linux kernels boot to their first process, bring up their CPUs, and go down in every way there is; their
-virtio-balloon, whose driver nobody here wrote, gives memory back and takes it.
+Stock Linux kernels as distributions ship them, compressed, boot to their first process, from an initramfs and
+from a disk, and end in a panic; what they wrote to the disk is whole.
 
 Where KVM emulates ring 0, Linux does not get far; there, the one case is that the VMM says so.
 """
 import os
+import shutil
 
-import linuxguest
 import vmtest
-from vmtest import MIB, Vmm, equal, matches, path, wait_until
+from linuxvm import INIT, RESET, Linux, linux_wants_hardware, on_emulated_ring0, on_hardware
+from vmtest import check, equal, matches, path
 
-RING0_IS_EMULATED = os.path.exists("/sys/module/kvm_pvm")
-APPEND = "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off random.trust_cpu=on"
-INIT = os.path.join(vmtest.BUILD, "guest", "linux-init")
-RESET = 3  # VM_STATUS_RESET in vmm/vm.h
-
-
-def case(fn):
-    return fn if RING0_IS_EMULATED else vmtest.case(fn)
-
-
-class Linux(Vmm):
-    """A Linux guest with our init in it."""
-
-    def __init__(self, kernel="cloud", elf=True, append="", **options):
-        try:
-            k = linuxguest.kernel(kernel)
-        except linuxguest.Unavailable as e:
-            raise vmtest.Skip(str(e)) from None
-        linuxguest.make_initrd(k, INIT, path("initrd"))
-        options.setdefault("memory", "192M")
-        super().__init__(k.vmlinux if elf else k.vmlinuz, append=(APPEND + " " + append).strip(),
-                         initrd=path("initrd"), **options)
-        self.release = k.release
-
-    def ready(self):
-        equal(self.line(r"linux: ready (\S+)", seconds=60).group(1), self.release, "the kernel that is up")
-        return self
-
-    def tell(self, command, seconds=30):
-        """Has our init do something; returns what it printed meanwhile."""
-        begin = self.seen
-        self.type(command + "\n")
-        answer = self.line(r"linux: (ok|error.*)", seconds).group(1)
-        equal(answer, "ok", "the answer to " + command)
-        return self.stdout[begin:self.seen].replace("\r", "")  # one may come without its newline
+FROM_DISK = """#!/bin/busybox sh
+b=/bin/busybox
+for m in $($b cat /modules/order); do $b insmod /modules/$m; done
+$b mount -t devtmpfs dev /dev
+until [ -b /dev/vda ]; do $b sleep 0.1; done
+$b mkdir /disk
+$b mount -t ext4 /dev/vda /disk
+exec $b switch_root /disk /sbin/init
+"""
+KEPT = "something to be kept"
 
 
-@case
-def compressed_as_distributions_ship_it():
-    vm = Linux(elf=False).ready()
+def tool(name):
+    """A program of e2fsprogs, which ordinary users may not have in their PATH."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not found:
+        raise vmtest.Skip("no %s here: install the Debian package e2fsprogs" % name)
+    return found
+
+
+def root_image():
+    """A file system with our init and busybox."""
+    root, busybox = path("root"), shutil.which("busybox")
+    if not busybox:
+        raise vmtest.Skip("no busybox here: install the Debian package busybox-static")
+    for directory in ("bin", "sbin", "proc", "sys", "dev", "tmp", "modules", "lost+found"):
+        os.makedirs(os.path.join(root, directory), exist_ok=True)
+    shutil.copy(INIT, os.path.join(root, "sbin", "init"))
+    shutil.copy(busybox, os.path.join(root, "bin", "busybox"))
+    with open(os.path.join(root, "modules", "order"), "w"):
+        pass
+    disk = path("rootdisk")
+    done = vmtest.run([tool("mke2fs"), "-q", "-t", "ext4", "-d", root, disk, "16M"])
+    equal(done.returncode, 0, "exit status of mke2fs (%s)" % done.stderr)
+    return disk
+
+
+def from_disk():
+    """A first process that has no more than what is needed to go on from /dev/vda."""
+    with open(path("from-disk"), "w") as f:
+        f.write(FROM_DISK)
+    return path("from-disk")
+
+
+@on_hardware
+def compressed_and_from_a_disk_until_it_panics():
+    fsck, debugfs = tool("e2fsck"), tool("debugfs")
+    disk = root_image()
+    vm = Linux(elf=False, init=from_disk(), disk=[disk]).ready()
     matches(r"LNRO0005", vm.tell("sh ls /sys/bus/platform/devices"), "the devices")
-    vm.type("poweroff\n")
-    equal(vm.wait(), 0, "exit status")
-
-
-@case
-def reboot_ends_the_vm():
-    vm = Linux().ready()
-    with vm.qmp() as client:
-        vm.type("reboot\n")
-        equal(client.wait_event("SHUTDOWN"), {"guest": True, "reason": "guest-reset"}, "the event")
-    equal(vm.wait(), RESET, "exit status")
-
-
-@case
-def four_cpus_and_the_power_button():
-    vm = Linux(cpus=4).ready()
-    matches(r"linux: cpus 4\n", vm.tell("cpus"), "the answer")
-    matches(r"kvm-clock|tsc", vm.tell("sh cat /sys/devices/system/clocksource/*/current_clocksource"), "clock")
-    vm.tell("sh cat /proc/interrupts")
-    vm.type("watch-power\n")
-    vm.line(r"linux: watching")
-    with vm.qmp() as client:
-        equal(client.execute("system_powerdown"), {}, "the answer")
-        client.wait_event("POWERDOWN")
-        equal(client.wait_event("SHUTDOWN"), {"guest": True, "reason": "guest-shutdown"}, "the event")
-    equal(vm.wait(), 0, "exit status")
-    matches(r"linux: power button", vm.stdout, "the console")
-
-
-@case
-def balloon_of_linux():
-    vm = Linux(cpus=2, memory="256M").ready()
-    vm.tell("alloc 64M")
-    before = vm.resident()
-    vm.tell("free")  # which Linux reports by itself, a little later
-    wait_until(lambda: vm.resident() <= before - 48 * MIB, "what was freed to leave the host", 60)
-    vm.ctl("inflate", "32M", "--wait")
-    equal(vm.ctl_json("status")["actual"], 224 * MIB, "actual")
-    vm.ctl("check")
-    vm.tell("alloc 32M")
-    vm.ctl("deflate", "32M", "--wait")
-    vm.tell("verify")
-    vm.tell("free")
-    status = vm.ctl_json("status")
-    equal(status["actual"], status["maximum"], "actual")
-    vm.ctl("check")
+    matches(r"/dev/vda / ext4", vm.tell("sh cat /proc/mounts"), "what is mounted")
+    vm.tell("sh echo %s > /kept && sync && mount -o remount,ro /" % KEPT)
     vm.type("panic\n")
     equal(vm.wait(), 1, "exit status of a panic")
     matches(r"panicked", vm.stderr, "the message")
+    done = vmtest.run([fsck, "-f", "-n", disk])
+    equal(done.returncode, 0, "exit status of e2fsck (%s)" % done.stdout)
+    done = vmtest.run([debugfs, "-R", "cat /kept", disk])
+    check(KEPT in done.stdout, "what Linux wrote is not on the disk: " + done.stdout + done.stderr)
 
 
-@case
-def another_kernel_and_panic_without_a_word():
-    vm = Linux("6.12", elf=False, append="without=pvpanic-mmio,pvpanic").ready()
+@on_hardware
+def another_kernel_plain_with_two_cpus_and_a_panic_without_a_word():
+    vm = Linux("6.12", elf=False, plain=True, cpus=2, append="without=pvpanic-mmio,pvpanic").ready()
+    matches(r"linux: cpus 2\n", vm.tell("cpus"), "the answer")
     vm.ctl("inflate", "32M", "--wait")
+    vm.ctl("check")
     vm.type("panic\n")
     equal(vm.wait(), RESET, "exit status of a panic that resets")
 
 
-def linux_wants_hardware():
-    """In this kind of KVM: told at once, and again with the instruction where the guest comes to one."""
-    try:
-        image = linuxguest.memtest()
-    except linuxguest.Unavailable as e:
-        raise vmtest.Skip(str(e)) from None
-    vm = Vmm(image, memory="32M", append="console=ttyS0,115200 nosmp")
-    wait_until(lambda: "hardware" in vm.stderr, "the warning")
-    equal(vm.wait(60), 1, "exit status")
-    matches(r"cannot emulate.*rip 0x[0-9a-f]+, CPL 0, instruction bytes [0-9a-f]{2} .*hardware", vm.stderr, "the message")
+@on_emulated_ring0
+def linux_wants_hardware_and_says_so():
+    linux_wants_hardware()
 
-
-if RING0_IS_EMULATED:
-    vmtest.case(linux_wants_hardware)
 
 if __name__ == "__main__":
     vmtest.main()
