@@ -14,7 +14,16 @@ struct kill_case {
 	bool deep;                        /* recovery is killed as well, unless another number is asked for */
 };
 
-extern const struct kill_case kill_cases[];
-extern const unsigned kill_case_count;
+/* Each ends with one without name. */
+extern const struct kill_case kill_cases_frames[], kill_cases_holes[], kill_cases_ranges[];
+
+/* What cases of several files begin with, or do: cases-frames.c. */
+void prepare_held(struct world *w);
+void prepare_rings(struct world *w);
+void prepare_pieces(struct world *w);
+void prepare_two(struct world *w);
+void prepare_giant(struct world *w);
+void free_huge(struct world *w);
+void free_giant(struct world *w);
 
 #endif

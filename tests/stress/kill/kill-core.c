@@ -205,6 +205,15 @@ static int try_case(const struct kill_case *k, const struct options *o)
 	return rc;
 }
 
+static const struct kill_case *const sets[] = {kill_cases_frames, kill_cases_holes, kill_cases_ranges, NULL};
+
+static void list(void)
+{
+	for (const struct kill_case *const *set = sets; *set; set++)
+		for (const struct kill_case *k = *set; k->name; k++)
+			puts(k->name);
+}
+
 static bool parse(int argc, char **argv, struct options *o)
 {
 	for (int n = 1; n < argc; n++) {
@@ -215,8 +224,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		} else if (!strcmp(argv[n], "--deep") && n + 1 < argc) {
 			o->deep = (int)strtoul(argv[++n], NULL, 0);
 		} else if (!strcmp(argv[n], "--list")) {
-			for (unsigned k = 0; k < kill_case_count; k++)
-				puts(kill_cases[k].name);
+			list();
 			exit(0);
 		} else {
 			fprintf(stderr, "usage: kill-core [--only NAME] [--real N] [--deep N] [--list]\n");
@@ -226,6 +234,24 @@ static bool parse(int argc, char **argv, struct options *o)
 	return true;
 }
 
+/* How many cases fail; negative: they cannot be tried here. */
+static int try_set(const struct kill_case *set, const struct options *o)
+{
+	int failed = 0;
+
+	for (const struct kill_case *k = set; k->name; k++) {
+		int rc;
+
+		if (o->only && strcmp(o->only, k->name))
+			continue;
+		rc = try_case(k, o);
+		if (rc == -EPERM || rc == -ENOSYS)
+			return rc;
+		failed += rc != 0;
+	}
+	return failed;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {.real = 1, .deep = -1};
@@ -233,17 +259,14 @@ int main(int argc, char **argv)
 
 	if (!parse(argc, argv, &o))
 		return 2;
-	for (unsigned n = 0; n < kill_case_count; n++) {
-		int rc;
+	for (const struct kill_case *const *set = sets; *set; set++) {
+		int rc = try_set(*set, &o);
 
-		if (o.only && strcmp(o.only, kill_cases[n].name))
-			continue;
-		rc = try_case(&kill_cases[n], &o);
-		if (rc == -EPERM || rc == -ENOSYS) {
+		if (rc < 0) {
 			puts("tracing is not permitted here");
 			return 77;
 		}
-		failed += rc != 0;
+		failed += rc;
 	}
 	return failed ? 1 : 0;
 }
