@@ -5,6 +5,7 @@
 #include "control/commands.h"
 #include "control/commands_mem.h"
 #include "devices/exit_port.h"
+#include "devices/pit.h"
 #include "devices/power.h"
 #include "devices/rng.h"
 #include "devices/serial.h"
@@ -41,6 +42,7 @@ struct vm {
 	struct console console;
 	struct serial *serial;
 	struct exit_port *exit_port;
+	struct pit *pit;
 	struct power *power;
 	struct vm_devices devices;
 	struct balloon *balloon;
@@ -339,6 +341,8 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 	};
 	int rc = exit_port_create(&vm->host, on_guest_exit, vm, &vm->exit_port);
 	if (rc == 0)
+		rc = pit_create(&vm->host, NULL, &vm->pit);
+	if (rc == 0)
 		rc = power_create(&vm->host, on_power, vm, &vm->power);
 	if (rc == 0)
 		rc = add_serial(vm);
@@ -435,6 +439,7 @@ static void unmake(struct vm *vm)
 	vm_mem_destroy(&vm->mem);
 	serial_destroy(vm->serial);
 	exit_port_destroy(vm->exit_port);
+	pit_destroy(vm->pit);
 	power_destroy(vm->power);
 	console_close(&vm->console);
 	if (vm->qmp != NULL)

@@ -18,6 +18,10 @@
  */
 #define PLATFORM_EXIT_PORT 0xf4
 
+/* Channel 2 of the interval timer, the timer's control word after it, and the port that gates the channel. */
+#define PLATFORM_PIT_PORT 0x42
+#define PLATFORM_PIT_GATE 0x61
+
 /*
  * Power, as our ACPI tables describe it (hardware-reduced ACPI 6.5, 4.8.3.7): the sleep control register, the
  * sleep status register after it, and the reset register; the line that the power button pulls. A write of
