@@ -179,6 +179,46 @@ MUTANTS = {
 		mbc_or_seq(&up.block->owned, up.bit);
 ''',
         'a line of an owner looks like one of the pool for a moment'),
+    'fill-home': (
+        'line.c',
+        '''	uint64_t v = host ? MBC_FULL & ~mbc_home_mask(f, r, 0) : MBC_FULL;
+''',
+        '''	uint64_t v = MBC_FULL;
+''',
+        'the frame that an in-band block lies in is handed out'),
+    'vanish-no-split': (
+        'inband.c',
+        '''	    mbc_load_seq(&r.block->split) == r.bit && mbc_load_seq(&r.block->held) == r.bit &&
+''',
+        '''	    mbc_load_seq(&r.block->held) == r.bit &&
+''',
+        'a block vanishes of which another line was split meanwhile'),
+    'front-forgotten': (
+        'free.c',
+        '''	if (front)
+		mbc_front_to_ring(f, s, level);
+''',
+        '''	(void)mbc_front_to_ring;
+''',
+        'the line in front is forgotten when another one comes there'),
+    'front-not-flushed': (
+        'line.c',
+        '''	mbc_front_to_ring(f, s, level);
+	for (uint32_t k = 0; k < size; k++) {
+''',
+        '''	for (uint32_t k = 0; k < size; k++) {
+''',
+        'a slot that closes forgets the line in front of its ring'),
+    'front-not-looked': (
+        'alloc.c',
+        '''for (uint32_t e = first; e <= last; e++) {''',
+        '''for (uint32_t e = first; e < last; e++) {''',
+        'who lacks memory does not look at what other slots have in front'),
+    'front-two': (
+        'alloc.c',
+        '''if (!v || (v & (v - 1)) || !(''',
+        '''if (!v || !(''',
+        'a word in front is taken as one frame, and has two'),
     'judge-no-living': (
         'judge.c',
         '''	named = named_by_living(c, level, W);
@@ -285,6 +325,11 @@ SCENARIO = {
     'drain-split-keeps': 'drain-split',
     'free-no-settle': 'drain-giant',
     'holes-split-first': 'holes',
+    'fill-home': 'block-two',
+    'front-forgotten': 'front-move',
+    'front-not-flushed': 'front-close',
+    'front-not-looked': 'front-taken',
+    'front-two': 'front',
     'judge-held-disturbed': 'dead-held',
     'judge-held-no-at': 'dead-alloc',
     'judge-held-no-hand': 'dead-alloc',
@@ -309,6 +354,7 @@ SCENARIO = {
     'split-late': 'stale-split',
     'take-no-order': 'take-alloc',
     'vanish-no-guard': 'vanish-part',
+    'vanish-no-split': 'block-part',
     'vanish-no-undo': 'vanish-alloc',
 }
 

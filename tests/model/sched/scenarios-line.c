@@ -216,6 +216,110 @@ static void close_take(struct world *w, unsigned t)
 		do_alloc(w, 0, MB_BASE);
 }
 
+/* ---- the line in front of the ring -------------------------------------------------------------------- */
+
+/*
+ * All memory is full, and no slot holds a line. Threads 0 and 1 have a frame each of one word, noted, thread 1
+ * another one in another word, and thread 0 one of another line.
+ */
+static void prepare_front(struct world *w)
+{
+	world_make(w, 1, 0);
+	/* a frame is not found while who frees it has not said yet where it is */
+	w->may_lack = true;
+	for (unsigned n = 0; n < 511; n++)
+		do_alloc(w, NOBODY, MB_HUGE);
+	do_alloc_batch(w, 0, MB_BASE, 512);
+	note(w)[0] = world_last(w, 0)->first / HUGE * HUGE;
+	for (unsigned n = 0; n < 512; n++)
+		if (n != 5)
+			do_give(w, 0, n == 6 || n == 300 ? 1 : NOBODY, note(w)[0] + n, 1);
+	/* of another huge frame, which becomes a line that is full */
+	note(w)[1] = note(w)[0] ? 0 : 7 * HUGE;
+	do_free_part(w, NOBODY, note(w)[1] + 9, 1);
+	do_take(w, 0, MB_BASE, note(w)[1] + 9);
+	for (unsigned t = 0; t < WORLD_OWNERS; t++)
+		release(w, t);
+}
+
+/* What a thread frees it gets again, or what the other one has freed. */
+static void front(struct world *w, unsigned t)
+{
+	do_free(w, t, note(w)[0] + 5 + t);
+	if (do_alloc(w, t, MB_BASE))
+		do_free_last(w, t);
+}
+
+/* The line in front is another one now: the first is in the ring. */
+static void front_move(struct world *w, unsigned t)
+{
+	do_free(w, t, note(w)[0] + 5 + t);
+	if (t == 0)
+		do_free(w, 0, note(w)[1] + 9);
+	else
+		do_free(w, 1, note(w)[0] + 300);
+	do_alloc(w, t, MB_BASE);
+}
+
+static void front_close(struct world *w, unsigned t)
+{
+	do_free(w, t, note(w)[0] + 5 + t);
+	if (t == 0)
+		do_slot_close(w, 0);
+	else
+		do_alloc(w, 1, MB_BASE);
+}
+
+/* Thread 0 frees, and has it in front; only thread 1 looks for a frame. */
+static void front_other(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		do_free(w, 0, note(w)[0] + 5);
+	} else {
+		do_free(w, 1, note(w)[0] + 6);
+		do_alloc(w, 1, MB_BASE);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+/* Thread 0 has freed its frame already. */
+static void prepare_front_other(struct world *w)
+{
+	prepare_front(w);
+	do_free(w, 0, note(w)[0] + 5);
+}
+
+static void front_taken(struct world *w, unsigned t)
+{
+	if (t == 0) {
+		if (do_alloc(w, 0, MB_BASE))
+			do_free_last(w, 0);
+	} else {
+		do_free(w, 1, note(w)[0] + 6);
+		do_alloc(w, 1, MB_BASE);
+	}
+}
+
+/* The same with huge frames. */
+static void prepare_front_huge(struct world *w)
+{
+	world_make(w, 1, 0);
+	w->may_lack = true;
+	for (unsigned n = 0; n < 512; n++)
+		do_alloc(w, NOBODY, MB_HUGE);
+	do_give(w, NOBODY, 0, 5 * HUGE, HUGE);
+	do_give(w, NOBODY, 1, 6 * HUGE, HUGE);
+	for (unsigned t = 0; t < WORLD_OWNERS; t++)
+		release(w, t);
+}
+
+static void front_huge(struct world *w, unsigned t)
+{
+	do_free(w, t, (5 + t) * HUGE);
+	if (do_alloc(w, t, MB_HUGE))
+		do_free_last(w, t);
+}
+
 /* ---- giant frames ------------------------------------------------------------------------------------- */
 
 static void prepare_giant(struct world *w)
@@ -253,6 +357,12 @@ const struct scenario scenarios_line[] = {
     {"stale-split", "merge, split | alloc from the line of before (line.h 2)", 2, 2, prepare_stale_split,
      stale_split, 0},
     {"close-take", "close of a slot | alloc, full memory", 2, 2, prepare_close, close_take, 0},
+    {"front", "free into an empty word, alloc | the same word (alloc.c 1)", 2, 2, prepare_front, front, 0},
+    {"front-huge", "the same with huge frames", 2, 2, prepare_front_huge, front_huge, 0},
+    {"front-move", "the same, another line comes in front", 2, 2, prepare_front, front_move, 0},
+    {"front-close", "the same, its slot closes", 2, 2, prepare_front, front_close, 0},
+    {"front-other", "the same, another slot looks for it", 2, 2, prepare_front, front_other, 0},
+    {"front-taken", "the same, which is in front already", 2, 2, prepare_front_other, front_taken, 0},
     {"giant", "alloc of a giant frame | free, alloc of a huge one", 2, 2, prepare_giant, giant, 0},
     {0},
 };

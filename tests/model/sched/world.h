@@ -46,7 +46,7 @@ struct shadow {
 	struct extent held_at[WORLD_HELD];
 	struct extent hole_at[WORLD_HOLES];
 	mb_slot slot[WORLD_OWNERS];
-	uint32_t dead; /* a mask of threads that were dead before the run */
+	uint32_t dead;                /* a mask of threads that were dead before the run */
 	uint16_t record[WORLD_HUGES]; /* of a huge frame: its owner + 1, and its level << 8 */
 	struct {
 		unsigned what; /* enum change */
@@ -70,6 +70,7 @@ struct world {
 	uint32_t flags;
 	bool in_band;
 	bool records;    /* owners keep records, so that recovery can ask them */
+	bool stands;     /* who is killed only stands still, and is not recovered: the run ends not at rest */
 	bool lingers;    /* who frees lets thread 0 go on before and after the core does it */
 	bool may_lack;   /* -ENOMEM is an answer that is right here */
 	unsigned plenty; /* but not at the levels below this one: more is free than all can have in hand */
