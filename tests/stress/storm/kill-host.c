@@ -4,9 +4,16 @@
  * (detaching), and of recovering what a killed one left; system calls are instructions too.
  *
  * Each case runs in a process of its own that is single-stepped to its n-th instruction and then killed;
- *another space lives on meanwhile. Then the pool is recovered: nothing of the killed one may be left, the other
- *must be untouched, the check finds nothing. The smallest cases have some ten thousand instructions; of them
- *one in so many is taken, from a start that the seed chooses, and all by option.
+ * another space lives on meanwhile. Then the pool is recovered: nothing of the killed one may be left, the other
+ * must be untouched, the check finds nothing. The smallest cases have some ten thousand instructions; of them
+ * one in so many is taken, from a start that the seed chooses, and each of them with --every 1.
+ *
+ * The way to an instruction is by system calls first, then by single steps, so that each costs no more than what
+ * lies between two system calls:
+ *
+ *	stop 0    1        2               3        4
+ *	     |....|  call  |...............|  call  |....       odd: a call begins, even: it is over
+ *	      steps          steps                   steps
  *
  *	kill-host [--every N] [--seed N] [--dir DIR]
  */
@@ -15,10 +22,12 @@
 #include <memback/pool.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -166,25 +175,42 @@ static bool go_on(const struct scene *s, pid_t pid, int how)
 	return WIFSTOPPED(status);
 }
 
-/*
- * Killed so many instructions after so many beginnings and ends of system calls. 1: killed; 0: it ended on the
- * way; -1: it does not make so many system calls.
- */
-static int run_until(struct scene *s, unsigned calls, uint64_t steps)
+/* Is the next instruction a system call? */
+static bool at_call(pid_t pid)
 {
+	long rip = ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rip), NULL);
+	long text;
+
+	errno = 0;
+	text = ptrace(PTRACE_PEEKTEXT, pid, rip, NULL);
+	return !errno && (text & 0xffff) == 0x050f;
+}
+
+enum end { ENDED, KILLED, AT_CALL, TOO_FAR };
+
+/*
+ * Killed so many instructions after so many beginnings and ends of system calls. ENDED: it had ended before;
+ * AT_CALL: killed, and the next instruction is a system call; TOO_FAR: it does not make so many of those.
+ */
+static enum end run_until(struct scene *s, unsigned calls, uint64_t steps)
+{
+	enum end end = KILLED;
 	pid_t pid = start(s);
 	int status = 0;
 
 	for (unsigned i = 0; i < calls; i++)
 		if (!go_on(s, pid, PTRACE_SYSCALL))
-			return -1;
-	for (uint64_t i = 0; i < steps; i++)
-		if (!go_on(s, pid, PTRACE_SINGLESTEP))
-			return 0;
+			return TOO_FAR;
+	for (uint64_t i = 0; i < steps && end == KILLED; i++) {
+		if (at_call(pid))
+			end = AT_CALL;
+		else if (!go_on(s, pid, PTRACE_SINGLESTEP))
+			return ENDED;
+	}
 	kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) == pid && !WIFSIGNALED(status))
 		;
-	return 1;
+	return end;
 }
 
 /* ---- what must hold ------------------------------------------------------------------------------------ */
@@ -224,23 +250,24 @@ static void look(const struct scene *s, unsigned calls, uint64_t step, struct mb
 
 static uint64_t every = 1501;
 
-/* At each system call's beginning and end, and at some instructions, or all, until the next one. */
+/* At each system call's beginning and end, and at some instructions, or all, between two of them. */
 static void try_scene(struct scene *s, struct mb_pool *pool, struct mb_space *other, uint64_t seed)
 {
 	unsigned calls = 0, kills = 0;
-	int rc = 0;
+	enum end end;
 
-	for (; rc >= 0; calls++) {
+	do {
 		uint64_t step = 0;
 
 		do {
-			rc = run_until(s, calls, step);
+			end = run_until(s, calls, step);
 			look(s, calls, step, pool, other);
-			kills += rc > 0;
+			kills += end == KILLED || end == AT_CALL;
 			seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
-			step += every == 1 ? 1 : 1 + (seed >> 33) % every;
-		} while (rc > 0 && step < (every == 1 ? UINT64_C(100000) : every));
-	}
+			step += 1 + (seed >> 33) % every;
+		} while (end == KILLED && calls % 2 == 0 && (every == 1 || step < every));
+		calls++;
+	} while (end != TOO_FAR);
 	printf("%-16s %4u halves of system calls, %6u kills\n", s->name, calls - 1, kills);
 	fflush(stdout);
 }
