@@ -186,7 +186,7 @@ static void part_giant(struct world *w, unsigned t)
 }
 
 const struct scenario scenarios_range[] = {
-    {"remove", "remove | free, alloc (remove.c 1)", 2, 2, prepare_one, remove_alloc, 0},
+    {"remove", "remove | free, alloc (remove.c 1, 2)", 2, 2, prepare_one, remove_alloc, 0},
     {"drain", "drain | free, alloc", 2, 2, prepare_one_lacking, drain_alloc, 0},
     {"drain-lack", "the same, with plenty of memory", 2, 1, prepare_one, drain_alloc, 0},
     {"drain-merge", "free of a frame that leaves | merge (drain.h 1)", 2, 1, prepare_drain_merge, drain_merge,
