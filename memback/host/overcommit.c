@@ -94,15 +94,16 @@ static int charge_reserve(struct mb_space *space, uint64_t bytes)
 	return 0;
 }
 
-/* Fills the reserve again, as far as there is something. */
-void overcommit_refill(struct mb_space *space)
+/* Fills the reserve again; -EDQUOT. */
+int overcommit_refill(struct mb_space *space)
 {
 	struct overcommit *o = space->over;
 	uint64_t more = o->reserve_full - o->reserve;
+	int rc = more ? space_charge(space, more, &o->missing) : 0;
 
-	if (!more || space_charge(space, more, NULL))
-		return;
-	o->reserve = o->reserve_full;
+	if (!rc)
+		o->reserve = o->reserve_full;
+	return rc;
 }
 
 uint64_t overcommit_first_charge(const struct mb_space *space)
@@ -253,16 +254,45 @@ int overcommit_provide(struct mb_space *space, uint64_t gpa, bool page_will_do)
 	return rc && page_will_do ? provide_pages(space, gpa & ~(BASE_BYTES - 1), BASE_BYTES) : rc;
 }
 
-/* The last resort of who runs the guest: a page out of the reserve. */
-static int provide_reserved(struct mb_space *space, uint64_t gpa)
+/* The last resort of who runs the guest: a page out of the reserve; half of it is for what cannot be put off. */
+static int provide_reserved(struct mb_space *space, uint64_t gpa, bool urgent)
 {
-	uint64_t unit = space->over->unit;
-	int rc = charge_reserve(space, unit);
+	struct overcommit *o = space->over;
+	uint64_t unit = o->unit, spared = urgent ? 0 : o->reserve_full / 2;
+	int rc = o->reserve < spared + unit ? -EDQUOT : charge_reserve(space, unit);
 
 	return rc ? rc : make_present(space, gpa & ~(unit - 1), unit, true);
 }
 
-int mb_space_present(struct mb_space *space, uint64_t gpa, uint64_t len)
+/* The thread waits for the page, or for the reserve, in our stead, as it does for who touches one. */
+static void ask_for(struct overcommit *o, uint64_t gpa, bool page)
+{
+	const uint64_t one = 1;
+
+	if (page)
+		o->wanted = gpa + 1;
+	else
+		o->refill = true;
+	(void)!write(o->ask, &one, sizeof(one)); /* full: it is awake already */
+}
+
+bool mb_space_is_present(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	struct overcommit *o = space->over;
+	bool there = space_region(space, gpa, len) != NULL;
+
+	for (uint64_t pos = gpa & ~(BASE_BYTES - 1); o && there && pos < gpa + len; pos += BASE_BYTES) {
+		if (overcommit_present(space, pos))
+			continue;
+		/* It may be coming: the guest finds a page, and writes there, a moment before its bit is set. */
+		pthread_mutex_lock(&o->lock);
+		there = overcommit_present(space, pos);
+		pthread_mutex_unlock(&o->lock);
+	}
+	return there;
+}
+
+static int make_range_present(struct mb_space *space, uint64_t gpa, uint64_t len, bool urgent)
 {
 	struct overcommit *o = space->over;
 	int rc = 0;
@@ -277,12 +307,24 @@ int mb_space_present(struct mb_space *space, uint64_t gpa, uint64_t len)
 		pthread_mutex_lock(&o->lock);
 		rc = overcommit_provide(space, pos, true);
 		if (rc)
-			rc = provide_reserved(space, pos);
+			rc = provide_reserved(space, pos, urgent);
 		if (!rc)
 			o->stats.by_gate++;
+		if (rc || o->reserve < o->reserve_full / 2)
+			ask_for(o, pos, rc != 0);
 		pthread_mutex_unlock(&o->lock);
 	}
 	return rc ? -EAGAIN : 0;
+}
+
+int mb_space_present(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	return make_range_present(space, gpa, len, false);
+}
+
+int mb_space_present_now(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	return make_range_present(space, gpa, len, true);
 }
 
 /* ---- giving back ---------------------------------------------------------------------------------------- */
@@ -375,7 +417,7 @@ int overcommit_prepare(struct mb_space *space, const struct mb_space_config *con
 	if (!o)
 		return host_error(err, -ENOMEM, "out of memory");
 	space->over = o;
-	o->stop = -1;
+	o->stop = o->ask = -1;
 	o->minimum = config->minimum;
 	o->on_starved = config->on_starved;
 	o->arg = config->starved_arg;
@@ -389,7 +431,8 @@ int overcommit_prepare(struct mb_space *space, const struct mb_space_config *con
 	if (o->fd < 0)
 		return o->fd;
 	o->stop = eventfd(0, EFD_CLOEXEC);
-	if (o->bits == MAP_FAILED || o->stop < 0)
+	o->ask = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (o->bits == MAP_FAILED || o->stop < 0 || o->ask < 0)
 		return host_error(err, -ENOMEM, "out of memory");
 	return 0;
 }
@@ -456,6 +499,8 @@ void overcommit_free(struct mb_space *space)
 		close(o->fd);
 	if (o->stop >= 0)
 		close(o->stop);
+	if (o->ask >= 0)
+		close(o->ask);
 	pthread_mutex_destroy(&o->lock);
 	space->over = NULL;
 	free(o);

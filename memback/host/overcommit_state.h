@@ -13,6 +13,7 @@
 struct overcommit {
 	int fd;         /* userfaultfd */
 	int stop;       /* an eventfd: the thread shall end */
+	int ask;        /* another: wanted or refill has been set */
 	uint64_t unit;  /* bytes: the least that is made present */
 	uint8_t *alias; /* the guest's memory once more, in large pages where they can be had */
 	uint8_t *small; /* and once more in small ones */
@@ -23,6 +24,8 @@ struct overcommit {
 	uint64_t present;     /* bytes */
 	uint64_t reserve;     /* bytes, of reserve_full */
 	uint64_t missing;     /* bytes that the budget lacked at the last charge that failed */
+	uint64_t wanted;      /* a page that the thread shall wait for, gpa + 1; 0: none */
+	bool refill;          /* and that it shall wait for the reserve */
 	struct mb_overcommit_status stats;
 	_Atomic bool starved, abandoned;
 	uint64_t starved_since_ns;
@@ -40,7 +43,7 @@ struct overcommit {
 /* All under the lock. Charges, or -EDQUOT. */
 int overcommit_charge(struct mb_space *space, uint64_t bytes);
 void overcommit_uncharge(struct mb_space *space, uint64_t bytes);
-void overcommit_refill(struct mb_space *space);
+int overcommit_refill(struct mb_space *space);
 /* Makes the page at gpa present, and its huge frame with it where that is possible. -EDQUOT: the budget lacks
  * it; -ENOMEM: the host. page_will_do: the page alone, where there is not enough for all of its frame. */
 int overcommit_provide(struct mb_space *space, uint64_t gpa, bool page_will_do);

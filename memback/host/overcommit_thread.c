@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define FAULTS_MAX  32
+#define RESERVE     UINT64_MAX /* instead of an address: the reserve */
 #define AHEAD_MAX   16         /* huge frames */
 #define AHEAD_SHARE 16         /* of what the budget has left: a sixteenth */
 #define RETRY_MS    20         /* while starved; then dead owners are looked for, and the end */
@@ -39,8 +40,10 @@ static uint64_t now_ns(void)
 /* False: the thread shall end. */
 static bool wait_for(struct overcommit *o, bool faults, int timeout_ms, bool *ready)
 {
-	struct pollfd p[2] = {{.fd = o->stop, .events = POLLIN}, {.fd = o->fd, .events = POLLIN}};
-	int rc = poll(p, faults ? 2 : 1, timeout_ms);
+	struct pollfd p[3] = {{.fd = o->stop, .events = POLLIN},
+			      {.fd = o->fd, .events = POLLIN},
+			      {.fd = o->ask, .events = POLLIN}};
+	int rc = poll(p, faults ? 3 : 1, timeout_ms);
 
 	*ready = rc > 0 && faults && p[1].revents;
 	return !p[0].revents;
@@ -59,7 +62,7 @@ static void tell(struct mb_space *space, bool starved, int why)
 		o->reason = why == -EDQUOT ? "budget" : "host";
 	} else {
 		o->stats.starved_ns += now_ns() - o->starved_since_ns;
-		overcommit_refill(space);
+		(void)overcommit_refill(space); /* what is not there now is asked for when it is needed */
 	}
 	atomic_store_explicit(&o->starved, starved, memory_order_release);
 	pthread_mutex_unlock(&o->lock);
@@ -67,16 +70,24 @@ static void tell(struct mb_space *space, bool starved, int why)
 		o->on_starved(o->arg, starved);
 }
 
-/* The page at gpa, sooner or later. False: the thread shall end. */
+static int try_to_provide(struct mb_space *space, uint64_t gpa, bool page_will_do)
+{
+	struct overcommit *o = space->over;
+	int rc;
+
+	pthread_mutex_lock(&o->lock);
+	rc = gpa == RESERVE ? overcommit_refill(space) : overcommit_provide(space, gpa, page_will_do);
+	pthread_mutex_unlock(&o->lock);
+	return rc;
+}
+
+/* The page at gpa, or RESERVE, sooner or later. False: the thread shall end. */
 static bool provide(struct mb_space *space, uint64_t gpa)
 {
 	struct overcommit *o = space->over;
 	bool ignored;
-	int rc;
+	int rc = try_to_provide(space, gpa, true);
 
-	pthread_mutex_lock(&o->lock);
-	rc = overcommit_provide(space, gpa, true);
-	pthread_mutex_unlock(&o->lock);
 	if (!rc)
 		return true;
 	if (rc == -EDQUOT)
@@ -90,9 +101,7 @@ static bool provide(struct mb_space *space, uint64_t gpa)
 		}
 		if (rc == -EDQUOT)
 			space_sleep(space, RETRY_MS);
-		pthread_mutex_lock(&o->lock);
-		rc = overcommit_provide(space, gpa, now_ns() - o->starved_since_ns > WHOLE_NS);
-		pthread_mutex_unlock(&o->lock);
+		rc = try_to_provide(space, gpa, now_ns() - o->starved_since_ns > WHOLE_NS);
 	} while (rc);
 	space_leave_queue(space);
 	tell(space, false, 0);
@@ -139,7 +148,9 @@ static bool serve(struct mb_space *space, uint64_t address)
 	if (!space_region(space, gpa, 1))
 		return true;
 	there = overcommit_present(space, gpa);
+	pthread_mutex_lock(&o->lock);
 	o->stats.faults++;
+	pthread_mutex_unlock(&o->lock);
 	if (!there && !provide(space, gpa))
 		return false;
 	wake(space, frame_gpa, unit);
@@ -153,6 +164,25 @@ static bool serve(struct mb_space *space, uint64_t address)
 	if (o->ahead && unit == HUGE_BYTES)
 		provide_ahead(space, frame_gpa);
 	return true;
+}
+
+/* What who runs the guest could not have at once. False: the thread shall end. */
+static bool serve_asked(struct mb_space *space)
+{
+	struct overcommit *o = space->over;
+	uint64_t count, wanted;
+	bool refill;
+
+	if (read(o->ask, &count, sizeof(count)) != (ssize_t)sizeof(count))
+		return true;
+	pthread_mutex_lock(&o->lock);
+	wanted = o->wanted;
+	refill = o->refill;
+	o->wanted = 0;
+	o->refill = false;
+	pthread_mutex_unlock(&o->lock);
+	o->idle = false;
+	return (!wanted || provide(space, wanted - 1)) && (!refill || provide(space, RESERVE));
 }
 
 /* What is mapped twice counts twice in what tools say of this process. */
@@ -176,6 +206,8 @@ static void *thread_main(void *arg)
 	while (wait_for(o, true, o->idle ? -1 : IDLE_MS, &ready)) {
 		int n = ready ? uffd_read(o->fd, address, FAULTS_MAX) : 0;
 
+		if (!serve_asked(space))
+			return NULL;
 		if (!ready && !o->idle)
 			let_go(space);
 		for (int i = 0; i < n; i++) {

@@ -55,7 +55,7 @@ struct mb_space {
 	_Atomic uint64_t charged, inflated, pending; /* bytes; space_total(), space_add() */
 	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
 	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
-	uint32_t wake_seen;      /* vars.wake before the last try to charge */
+	_Atomic uint32_t wake_seen; /* vars.wake before the last try to charge */
 	struct guard guard;
 	struct overcommit *over; /* charged when touched; NULL: charged when made */
 };

@@ -59,10 +59,11 @@ static int map_data(struct blk_request *r, const struct virtqueue *vq, struct vi
 	if (!iov_reserve(r, cursor->end - cursor->next))
 		return -ENOMEM;
 	for (uint64_t left = len; virtqueue_next(cursor, left, &piece); left -= piece.len) {
-		void *hva = guestmem_touch(vq->mem, piece.gpa, piece.len);
+		int rc = guestmem_ready(vq->mem, piece.gpa, piece.len);
+		void *hva = rc ? NULL : guestmem_hva(vq->mem, piece.gpa, piece.len);
 
 		if (!hva)
-			return guestmem_hva(vq->mem, piece.gpa, piece.len) ? -EAGAIN : -EFAULT;
+			return rc ? rc : -EFAULT;
 		r->iov[count++] = (struct iovec){.iov_base = hva, .iov_len = piece.len};
 	}
 	r->op.iov = r->iov;
@@ -258,6 +259,9 @@ int blk_request_begin(struct blk_request *r, const struct blk_rules *rules, cons
 	r->op = (struct blk_op){.kind = BLK_SYNC};
 	if (!find_status(chain, &r->status_gpa))
 		return -EPROTO;
+	/* It must not be missing when all is done. */
+	if (guestmem_ready(vq->mem, r->status_gpa, sizeof(r->status)) == -EAGAIN)
+		return -EAGAIN;
 	virtqueue_to_read(chain, &readable);
 	virtqueue_to_write(chain, &writable);
 	if (virtqueue_read(vq, &readable, &header, sizeof(header)) != sizeof(header))

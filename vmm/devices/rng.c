@@ -55,6 +55,22 @@ static int64_t fill(struct rng *r, const struct virtqueue *vq)
 	return total;
 }
 
+/* What fill() will write to: 0, -EAGAIN where the host lacks memory for it now, or -EFAULT. */
+static int ready(const struct rng *r, const struct virtqueue *vq)
+{
+	struct virtqueue_segment piece;
+	struct virtqueue_cursor cursor;
+	uint64_t left = r->allowance;
+	int rc = 0;
+
+	virtqueue_to_write(&r->chain, &cursor);
+	while (!rc && virtqueue_next(&cursor, left, &piece)) {
+		rc = guestmem_ready(vq->mem, piece.gpa, piece.len);
+		left -= piece.len;
+	}
+	return rc;
+}
+
 /* One chain, if there is one and the allowance is not used up: whether to go on. */
 static bool serve_one(struct rng *r, struct virtqueue *vq)
 {
@@ -71,6 +87,10 @@ static bool serve_one(struct rng *r, struct virtqueue *vq)
 		return false;
 	}
 	r->allowance -= CHAIN_COST;
+	if (ready(r, vq) == -EAGAIN) {
+		virtqueue_put_back(vq);
+		return false; /* a period's end brings us here again */
+	}
 	n = r->chain.writable ? fill(r, vq) : -EPROTO;
 	if (n < 0) {
 		virtio_break(r->v,

@@ -97,11 +97,12 @@ void virtqueue_area(const struct virtqueue *vq, unsigned i, uint64_t *gpa, uint6
 	*len = area_len(i, vq->setup.size);
 }
 
-/* The rings were inside guest memory when the queue started, and guest memory does not shrink; should the
- * gate refuse all the same, a load gives 0 and a store is lost: both are a guest that sees a dead queue. */
+/* The rings were inside guest memory when the queue started, and guest memory does not shrink. What was never
+ * written is 0. Of the memory that is touched where the host has none left, a reserve is kept for what we write
+ * here; should the gate refuse all the same, a store is lost: a guest that sees a dead queue. */
 static uint16_t ring_load(const struct virtqueue *vq, uint64_t gpa, int order)
 {
-	const uint16_t *p = guestmem_touch(vq->mem, gpa, sizeof(*p));
+	const uint16_t *p = guestmem_peek(vq->mem, gpa, sizeof(*p));
 
 	if (!p)
 		return 0;

@@ -27,9 +27,15 @@ struct guestmem {
  * touches what has this address may wait for memory, when that is overcommitted: it is for who only asks.
  */
 void *guestmem_hva(const struct guestmem *mem, uint64_t gpa, uint64_t len);
-/* The same for who touches it now; NULL also where the host has no memory for it. */
+/* The same for who touches it now and cannot wait; NULL also where the host has no memory for it. */
 void *guestmem_touch(const struct guestmem *mem, uint64_t gpa, uint64_t len);
-/* Copies; -EFAULT unless all of it is guest memory that is there, or can be had (then nothing was copied). */
+/* The same for who reads; NULL also where it was never written: then it is all zeros. Takes no memory. */
+const void *guestmem_peek(const struct guestmem *mem, uint64_t gpa, uint64_t len);
+/* For who can wait: 0: it may be touched now; -EAGAIN: the host has no memory for it yet, which is asked for, so
+ * that who tries again later finds it there; -EFAULT: not all of it is guest memory. */
+int guestmem_ready(const struct guestmem *mem, uint64_t gpa, uint64_t len);
+/* Copies; -EFAULT unless all of it is guest memory; writing, also where the host has no memory for it (then
+ * nothing was copied). */
 int guestmem_read(const struct guestmem *mem, uint64_t gpa, void *to, size_t len);
 int guestmem_write(const struct guestmem *mem, uint64_t gpa, const void *from, size_t len);
 

@@ -267,10 +267,15 @@ typedef void mb_starved_fn(void *arg, bool starved);
 MB_MUST_CHECK int mb_overcommit_check(struct mb_error *err);
 /*
  * Makes [gpa, gpa + len) present, so that touching it now waits for nothing. -EAGAIN: the budget lacks the
- * bytes (a small reserve included), touching it would wait; -EFAULT: the space was abandoned; -ERANGE. Any
- * thread. Without overcommit: 0 for all that is guest memory.
+ * bytes (a small reserve included), touching it would wait; from now on the space's thread waits for them as it
+ * does for a touch (on_starved), and the call is to be made again later. -EFAULT: the space was abandoned;
+ * -ERANGE. Any thread. Without overcommit: 0 for all that is guest memory. The second one is for what cannot be
+ * put off, such as the word by which a request is answered: half of the reserve is kept for it.
  */
 MB_MUST_CHECK int mb_space_present(struct mb_space *space, uint64_t gpa, uint64_t len);
+MB_MUST_CHECK int mb_space_present_now(struct mb_space *space, uint64_t gpa, uint64_t len);
+/* Is all of it present? What is not reads as zero, and reading need not take memory for it. Any thread. */
+bool mb_space_is_present(struct mb_space *space, uint64_t gpa, uint64_t len);
 /* Somebody waits for memory that the budget lacks. Any thread. */
 bool mb_space_starved(const struct mb_space *space);
 /*

@@ -277,6 +277,7 @@ static void the_gate_never_waits(void **state)
 	struct mb_pool *pool = pool_at(ON_MEMFD, 32 * MiB, 4 * MiB);
 	struct mb_space *space = over(pool, "a", 32 * MiB, 0);
 	uint64_t reserve = status(space).reserve, pages = 0;
+	struct mb_error err;
 
 	(void)state;
 	assert_int_equal(mb_space_present(space, 32 * MiB, 1), -ERANGE);
@@ -287,10 +288,22 @@ static void the_gate_never_waits(void **state)
 		touch(space, at, 3);
 		pages++;
 	}
+	assert_int_equal(pages, reserve / 2 / PAGE);
+	assert_int_equal(budget_used(pool), pool_resident_bytes(pool) + reserve / 2);
+	/* now the thread waits for it instead */
+	await_starved(space, true);
+	for (uint64_t at = 24 * MiB; !mb_space_present_now(space, at, 1); at += PAGE)
+		pages++;
 	assert_int_equal(pages, reserve / PAGE);
-	assert_int_equal(mb_space_present(space, 20 * MiB, 1), -EAGAIN);
-	assert_false(mb_space_starved(space));
 	assert_int_equal(budget_used(pool), pool_resident_bytes(pool));
+	/* reading needs none */
+	assert_false(mb_space_is_present(space, 30 * MiB, PAGE));
+	assert_true(mb_space_is_present(space, 24 * MiB, PAGE));
+	check_clean(pool, space);
+	assert_int_equal(mb_pool_set_budget(pool, 16 * MiB, &err), 0);
+	await_starved(space, false);
+	assert_int_equal(status(space).reserve, reserve);
+	assert_int_equal(mb_space_present(space, 16 * MiB + reserve / 2, 1), 0);
 	check_clean(pool, space);
 	mb_space_destroy(space);
 	mb_pool_close(pool);

@@ -210,6 +210,16 @@ int mb_space_present(struct mb_space *s, uint64_t gpa, uint64_t len)
 	return s->absent_page >= gpa >> 12 && s->absent_page <= (gpa + len - 1) >> 12 ? -EAGAIN : 0;
 }
 
+int mb_space_present_now(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	return mb_space_present(s, gpa, len);
+}
+
+bool mb_space_is_present(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	return mb_space_present(s, gpa, len) == 0;
+}
+
 uint64_t mb_space_budget_left(const struct mb_space *s)
 {
 	return s->budget;
