@@ -51,6 +51,15 @@ def balloon(client, size):
     equal(client.execute("query-balloon"), {"actual": size}, "query-balloon")
 
 
+def settled(vm):
+    """The guest has seen that its request was served, and uses what it got back."""
+    def asked():
+        vm.type("status\n")
+        found = vm.line(r"^balloon: status free=\d+ total=(\d+) target=(\d+)", seconds=120)
+        return found.group(1) == found.group(2)
+    wait_until(asked, "the guest to be where it is to be", 120)
+
+
 @case
 def resident_memory_follows():
     place = Place()
@@ -61,6 +70,7 @@ def resident_memory_follows():
         check(SIZE - 4 * MIB <= full <= SIZE + MIB, "a guest that filled its memory has %d bytes" % full)
         for size in (SIZE // 2, SIZE * 3 // 4, SIZE // 4, SIZE):
             balloon(client, size)
+            settled(vm)
             verified(vm)
             if size == SIZE:
                 near(place.resident(vm), full, 0.02, "resident memory at the end")
