@@ -2,6 +2,13 @@
 /*
  * test-core-threads.c - no frame is lost or doubled (A12), while ranges come and go (A2): a shadow map has the
  * owner of each frame, and whoever gets a frame must find it nobody's. Operations are drawn from seeds.
+ *
+ * Each thread also writes plainly to a byte of its frames, so that under the thread sanitizer a free that does not
+ * publish, or an alloc that does not acquire, is a race of two plain accesses. What that sanitizer
+ * cannot tell: an order between atomic operations on different words that is too weak (all of them are atomic, and
+ * it runs them as the processor does, one interleaving of many); the same of several processes; and the scheduled
+ * tests and those that are killed do not run under it. The orders are argued at each operation, the interleavings
+ * are the models' and the scheduler's.
  */
 #include "layout.h"
 #include "pool.h"
@@ -23,6 +30,7 @@ struct arena {
 	uint64_t frames;
 	unsigned threads;
 	_Atomic unsigned char *owner;
+	unsigned char *mark; /* plain: what an owner writes into its frames */
 	atomic_bool stop;
 	unsigned top; /* the highest level to allocate */
 	bool drains;
@@ -57,13 +65,30 @@ static void pass_on(struct arena *a, uint64_t first, uint64_t count, unsigned ch
 	for (uint64_t n = first; n < first + count; n++) {
 		unsigned char was = from;
 
-		must(atomic_compare_exchange_strong(&a->owner[n], &was, to), "a frame has two owners", n, was);
+		/* relaxed: what orders the marks must be the allocator's doing */
+		must(atomic_compare_exchange_strong_explicit(&a->owner[n], &was, to, memory_order_relaxed,
+							     memory_order_relaxed),
+		     "a frame has two owners", n, was);
 	}
+}
+
+/* Of large frames, some: any of them may be somebody's base frame next. */
+static void write_marks(struct arena *a, uint64_t first, uint64_t count, unsigned char id)
+{
+	for (uint64_t n = first; n<first + count; n += count> 1 ? 37 : 1)
+		a->mark[n] = id;
+}
+
+static void check_marks(const struct arena *a, uint64_t first, uint64_t count, unsigned char id)
+{
+	for (uint64_t n = first; n<first + count; n += count> 1 ? 37 : 1)
+		must(a->mark[n] == id, "a frame was written to by another", n, a->mark[n]);
 }
 
 static void got(struct worker *w, uint64_t n, unsigned level)
 {
 	pass_on(w->a, n, mb_level_frames((enum mb_level)level), 0, w->id);
+	write_marks(w->a, n, mb_level_frames((enum mb_level)level), w->id);
 	w->held[w->count++] = (struct held){n, level};
 }
 
@@ -97,6 +122,7 @@ static void release(struct worker *w)
 
 	w->held[r % w->count] = w->held[w->count - 1];
 	w->count--;
+	check_marks(w->a, h.n, size, w->id);
 	pass_on(w->a, h.n, size, w->id, 0);
 	if (h.level && r >> 32 & 1) {
 		uint64_t cut = 1 + test_random(&w->x) % (size - 1);
@@ -194,6 +220,7 @@ static void run(struct arena *a, bool ranges)
 	pthread_t t[THREADS], changer;
 
 	a->owner = calloc(a->frames, 1);
+	a->mark = calloc(a->frames, 1);
 	a->seed = test_seed();
 	for (unsigned n = 0; n < a->threads; n++) {
 		w[n] = (struct worker){.a = a, .id = (unsigned char)(n + 1), .x = a->seed + n * 7919};
@@ -214,6 +241,7 @@ static void run(struct arena *a, bool ranges)
 	/* in band, a block may have stayed that somebody looked at in the wrong moment: its home looks used */
 	assert_in_range(after.used, before.used, before.used + (a->p.f->in_band ? 4 : 0));
 	free((void *)a->owner);
+	free(a->mark);
 	test_pool_drop(&a->p);
 }
 
