@@ -21,6 +21,7 @@ struct starve {
 	void *arg;
 	_Atomic bool heard; /* what is */
 	_Atomic bool told;  /* what fn knows */
+	_Atomic bool again; /* heard a second time that there is none: all others wait, too */
 	uint64_t since_ns;  /* loop thread */
 };
 
@@ -52,6 +53,8 @@ static void on_event(void *arg, int fd, uint32_t events)
 		tell(s, !heard);
 	if (heard != atomic_load(&s->told))
 		tell(s, heard);
+	if (atomic_exchange(&s->again, false) && heard)
+		s->fn(s->arg, true, 0);
 }
 
 int starve_create(struct loop *loop, starve_fn *fn, void *arg, struct starve **out)
@@ -91,6 +94,7 @@ void starve_heard(void *arg, bool starved)
 {
 	struct starve *s = arg;
 	uint64_t one = 1;
-	atomic_store(&s->heard, starved);
+	if (atomic_exchange(&s->heard, starved) && starved)
+		atomic_store(&s->again, true);
 	(void)!write(s->fd, &one, sizeof(one));
 }

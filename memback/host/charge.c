@@ -39,6 +39,14 @@ void budget_wake(struct pool_vars *vars)
 		(void)syscall(SYS_futex, &vars->wake, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+bool budget_all_wait(const struct mb_pool *pool)
+{
+	for (uint32_t i = 0; i < OWNERS_MAX; i++)
+		if (!atomic_load(&pool->vars->wait[i].ticket) && owner_lives(pool, i))
+			return false;
+	return true;
+}
+
 /* Is somebody alive before this owner in the queue? Whoever has no ticket is behind all that have one. */
 static bool others_first(const struct mb_space *space)
 {

@@ -37,6 +37,8 @@ void space_leave_queue(struct mb_space *space);
  * destroying a space takes. budget_wake() ends it.
  */
 void space_sleep(struct mb_space *space, unsigned timeout_ms);
+/* Every living owner of the pool waits in the queue: none of them will give. Any thread. */
+bool budget_all_wait(const struct mb_pool *pool);
 /* Wakes all who sleep: there are more bytes, or somebody is canceled. Any process. */
 void budget_wake(struct pool_vars *vars);
 

@@ -25,6 +25,7 @@ struct overcommit {
 	uint64_t reserve;     /* bytes, of reserve_full */
 	uint64_t missing;     /* bytes that the budget lacked at the last charge that failed */
 	uint64_t wanted;      /* a page that the thread shall wait for, gpa + 1; 0: none */
+	bool everyone;        /* starved: all owners of the pool are */
 	bool refill;          /* and that it shall wait for the reserve */
 	struct mb_overcommit_status stats;
 	_Atomic bool starved, abandoned;

@@ -26,6 +26,7 @@
 #define AHEAD_MAX   16         /* huge frames */
 #define AHEAD_SHARE 16         /* of what the budget has left: a sixteenth */
 #define RETRY_MS    20         /* while starved; then dead owners are looked for, and the end */
+#define ALL_ROUNDS  5          /* of retrying */
 #define IDLE_MS     1000       /* after so long without a fault the alias lets go of its page tables */
 #define WHOLE_NS    1000000000 /* so long a starved guest waits for a huge frame, then for a page */
 
@@ -59,6 +60,7 @@ static void tell(struct mb_space *space, bool starved, int why)
 	if (starved) {
 		o->starved_since_ns = now_ns();
 		o->stats.starved_count++;
+		o->everyone = false;
 		o->reason = why == -EDQUOT ? "budget" : "host";
 	} else {
 		o->stats.starved_ns += now_ns() - o->starved_since_ns;
@@ -68,6 +70,24 @@ static void tell(struct mb_space *space, bool starved, int why)
 	pthread_mutex_unlock(&o->lock);
 	if (o->on_starved)
 		o->on_starved(o->arg, starved);
+}
+
+/*
+ * All owners of the pool wait: nobody is left who would give, so that each of them says so. Once, and not at the
+ * first sight of it: whoever is being served waits a moment longer.
+ */
+static void look_around(struct mb_space *space, unsigned *rounds)
+{
+	struct overcommit *o = space->over;
+
+	*rounds = budget_all_wait(space->pool) ? *rounds + 1 : 0;
+	if (*rounds != ALL_ROUNDS)
+		return;
+	pthread_mutex_lock(&o->lock);
+	o->everyone = true;
+	pthread_mutex_unlock(&o->lock);
+	if (o->on_starved)
+		o->on_starved(o->arg, true);
 }
 
 static int try_to_provide(struct mb_space *space, uint64_t gpa, bool page_will_do)
@@ -85,6 +105,7 @@ static int try_to_provide(struct mb_space *space, uint64_t gpa, bool page_will_d
 static bool provide(struct mb_space *space, uint64_t gpa)
 {
 	struct overcommit *o = space->over;
+	unsigned rounds = 0;
 	bool ignored;
 	int rc = try_to_provide(space, gpa, true);
 
@@ -101,6 +122,7 @@ static bool provide(struct mb_space *space, uint64_t gpa)
 		}
 		if (rc == -EDQUOT)
 			space_sleep(space, RETRY_MS);
+		look_around(space, &rounds);
 		rc = try_to_provide(space, gpa, now_ns() - o->starved_since_ns > WHOLE_NS);
 	} while (rc);
 	space_leave_queue(space);
@@ -282,6 +304,7 @@ bool mb_space_get_overcommit(struct mb_space *space, struct mb_overcommit_status
 	if (out->starved) {
 		out->missing = o->missing;
 		out->reason = o->reason;
+		out->everyone = o->everyone && budget_all_wait(space->pool);
 		out->starved_ns += now_ns() - o->starved_since_ns;
 	}
 	pthread_mutex_unlock(&o->lock);

@@ -181,6 +181,27 @@ def what_is_ballooned_and_touched_is_charged():
 
 
 @case
+def all_are_starved_and_each_is_told():
+    pool, size = Pool("256M", "72M"), 64 * MIB
+    vms = [start(pool, size, append="exit-after=600") for _ in range(2)]
+    for vm, qmp in vms:
+        event = qmp.wait_event("MEMBACK_OUT_OF_MEMORY")
+        while not event["everyone"]:
+            event = qmp.wait_event("MEMBACK_OUT_OF_MEMORY")
+        check(qmp.execute("memback-status")["out-of-memory"]["everyone"], "its status does not say so")
+        matches("all VMs of the pool", vm.ctl("status").stdout, "its status, to read")
+    hold(pool, 2)
+    vmtest.ctl("pool", "set-budget", pool.path, "160M")
+    for vm, qmp in vms:
+        qmp.wait_event("MEMBACK_MEMORY_AVAILABLE")
+        vm.line("^balloon: ready", seconds=120)
+        verified(vm)
+        vm.ctl("quit")
+        equal(vm.wait(), 0, "exit status")
+    pool.destroy()
+
+
+@case
 def the_pool_is_drawn():
     pool = Pool("256M")
     vm, _ = start(pool, 64 * MIB, name="<A&B>", append="exit-after=600")

@@ -260,8 +260,9 @@ void commands_starved_event(struct qmp *qmp, struct vm *vm, bool starved, uint64
 	mb_space_get_overcommit(vm_space(vm), &s);
 	if (starved)
 		qmp_event(qmp, "MEMBACK_OUT_OF_MEMORY",
-			  json_pack("{s:s,s:o,s:o}", "reason", s.reason ? s.reason : "budget", "missing",
-				    commands_u64(s.missing), "present", commands_u64(s.present)));
+			  json_pack("{s:s,s:o,s:o,s:b}", "reason", s.reason ? s.reason : "budget", "missing",
+				    commands_u64(s.missing), "present", commands_u64(s.present), "everyone",
+				    s.everyone));
 	else
 		qmp_event(qmp, "MEMBACK_MEMORY_AVAILABLE",
 			  json_pack("{s:o,s:o}", "paused-ms", commands_u64(ns / 1000000), "present",

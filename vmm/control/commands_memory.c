@@ -107,9 +107,9 @@ static void put_overcommit(json_t *o, struct mb_space *space)
 	put(over, "starved-count", s.starved_count);
 	put(over, "starved-ms", s.starved_ns / 1000000);
 	if (s.starved)
-		json_object_set_new(
-		    o, "out-of-memory",
-		    json_pack("{s:s,s:o}", "reason", s.reason, "missing", commands_u64(s.missing)));
+		json_object_set_new(o, "out-of-memory",
+				    json_pack("{s:s,s:o,s:b}", "reason", s.reason, "missing",
+					      commands_u64(s.missing), "everyone", s.everyone));
 	json_object_set_new(o, "overcommit", over);
 }
 

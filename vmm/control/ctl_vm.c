@@ -88,6 +88,8 @@ static void print_out_of_memory(const json_t *status)
 		printf(
 		    "%-10s %11s  lacking for what the guest touched (%s): it is paused until there is memory\n",
 		    "starved", ctl_size(ctl_u64(out, "missing")).text, ctl_string(out, "reason"));
+	if (out && json_is_true(json_object_get(out, "everyone")))
+		printf("%-10s %11s  all VMs of the pool are: raise its budget, or end one of them\n", "", "");
 }
 
 static void print_waiting(const json_t *status)

@@ -185,8 +185,9 @@ struct mb_space_config {
 	unsigned regions_out;
 	/*
 	 * Charge bytes when they are touched, not now, see mb_overcommit_check(). The space has a thread of its
-	 * own for it. on_starved (may be NULL) is told on that thread when a touch must wait for memory, and
-	 * when it goes on; it must be short, and call nothing that takes a space but mb_space_starved().
+	 * own for it. on_starved (may be NULL) is told on that thread when a touch must wait for memory, once
+	 * more when all other owners of the pool wait as well, and when it goes on; it must be short, and call
+	 * nothing that takes a space but mb_space_starved().
 	 */
 	bool overcommit;
 	uint64_t
@@ -298,6 +299,7 @@ struct mb_overcommit_status {
 	bool starved;           /* right now; the rest is valid then */
 	uint64_t missing;       /* bytes that the budget lacks */
 	const char *reason;     /* "budget", or "host": its kernel has none */
+	bool everyone;          /* all owners of the pool wait like this: none of them will give */
 };
 /* False: no overcommit here. Any thread. */
 bool mb_space_get_overcommit(struct mb_space *space, struct mb_overcommit_status *out);

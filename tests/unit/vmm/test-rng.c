@@ -173,6 +173,23 @@ static void test_bad_buffers(void **state)
 		assert_int_equal(p[i], 0x55);
 }
 
+/* Overcommitted memory that the host has not now: the buffer waits, and nothing is broken. */
+static void test_waits_for_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct used u = {.f = f};
+
+	fake_space_set_absent(f->r.space, RIG_BUFFERS >> 12);
+	put(f, 0, RIG_BUFFERS, 16, VRING_DESC_F_WRITE);
+	rig_notify(&f->r, 0);
+	rig_turns(&f->r, 20);
+	assert_false(is_used(&u));
+	assert_false(rig_get(&f->r, VIRTIO_MMIO_STATUS) & NEEDS_RESET);
+	fake_space_set_absent(f->r.space, UINT64_MAX);
+	assert_true(rig_until(&f->r, is_used, &u));
+	assert_true(u.len >= 1 && u.len <= 16);
+}
+
 static void test_reset(void **state)
 {
 	struct fixture *f = *state;
@@ -198,6 +215,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_rate, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_flood, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_bad_buffers, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_waits_for_memory, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 	};
 
