@@ -28,11 +28,20 @@ def exit_status_is_passed_through():
 
 
 @case
-def two_cpus():
-    vm = Vmm("hello", append="cpus=2", cpus=2)
-    vm.line(r"cpu 0 is up")
-    vm.line(r"cpu 1 is up")
-    ends_well(vm)
+def several_cpus():
+    for cpus in (2, 4):
+        vm = Vmm("hello", append="cpus=%d" % cpus, cpus=cpus)
+        for cpu in range(cpus):
+            vm.line(r"cpu %d is up" % cpu)
+        ends_well(vm)
+
+
+@case
+def four_cpus_share_the_work():
+    vm = Vmm("touch", append="smp cpus=4 size=32M verify", cpus=4)
+    vm.line(r"touch: ranges=1 bytes=33554432 .* cpus=4 ")
+    vm.line(r"touch: verify ok touches=8192")
+    equal(vm.wait(), 0, "exit status")
 
 
 @case

@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: MIT
 """
 Stock Linux kernels as distributions ship them, compressed, boot to their first process, from an initramfs and
-from a disk, and end in a panic; what they wrote to the disk is whole.
+from a disk, and end in a panic; what they wrote to the disk is whole. memtest86+ finds no error.
 
 Where KVM emulates ring 0, Linux does not get far; there, the one case is that the VMM says so.
 """
 import os
+import re
 import shutil
 
+import linuxguest
 import vmtest
-from linuxvm import INIT, RESET, Linux, linux_wants_hardware, on_emulated_ring0, on_hardware
-from vmtest import check, equal, matches, path
+from linuxvm import INIT, RESET, Linux, fetched, linux_wants_hardware, on_emulated_ring0, on_hardware
+from vmtest import Vmm, check, equal, matches, path, wait_until
 
 FROM_DISK = """#!/bin/busybox sh
 b=/bin/busybox
@@ -82,6 +84,19 @@ def another_kernel_plain_with_two_cpus_and_a_panic_without_a_word():
     vm.ctl("check")
     vm.type("panic\n")
     equal(vm.wait(), RESET, "exit status of a panic that resets")
+
+
+@on_hardware
+def memtest_finds_no_error():
+    """memtest86+, loaded as a Linux kernel is: until its first test is completed."""
+    vm = Vmm(fetched(linuxguest.memtest), append="console=ttyS0,115200 nosmp", memory="32M")
+    wait_until(lambda: re.search(r"Memtest86\+ v\d", vm.stdout), "the test screen")
+    wait_until(lambda: re.search(r"#[1-9] +\[", vm.stdout), "the first test to be completed", seconds=60)
+    equal(set(re.findall(r"Errors: +(\d+)", vm.stdout)), {"0"}, "numbers of errors")
+    matches(r"of 31\.\dMB", vm.stdout, "the memory that it tests")
+    with vm.qmp() as client:
+        client.execute("quit")
+    equal(vm.wait(), 0, "exit status")
 
 
 @on_emulated_ring0

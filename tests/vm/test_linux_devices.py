@@ -14,7 +14,7 @@ import vmtest
 from linuxvm import BALLOON, Linux, linux_wants_hardware, on_emulated_ring0, on_hardware, steps
 from vmtest import KIB, MIB, Pool, check, current, equal, matches, path, wait_until
 
-SIZE = 4 * MIB
+SIZE = 2 * MIB
 MEMORY = 256 * MIB
 
 
@@ -44,7 +44,7 @@ class Devices:
     """The steps, and what they share."""
 
     def __init__(self):
-        self.disk, self.second = image("disk"), image("second", MIB)
+        self.disk, self.second = image("disk"), image("second", MIB // 2)
         self.pool = Pool(2 * MEMORY, 2 * MEMORY, memory_file_system())
         self.vm = Linux(cpus=4, memory=MEMORY, pool=self.pool.path, rng=True,
                         disk=[self.disk + ",serial=of Linux", self.second + ",readonly"]).ready()
@@ -70,8 +70,8 @@ class Devices:
         vm.tell("sh dd if=/dev/urandom of=/dev/vda bs=48k count=%d conv=fsync" % (SIZE // (48 * KIB)))
         check(sha256(disk) in vm.tell("sh sha256sum /dev/vda"), "Linux has written something else")
         blocks = os.stat(disk).st_blocks
-        vm.tell("sh blkdiscard -o %d -l %d /dev/vda" % (MIB, 2 * MIB))
-        equal(blocks - os.stat(disk).st_blocks, 2 * MIB // 512, "blocks that the host has back")
+        vm.tell("sh blkdiscard -o %d -l %d /dev/vda" % (MIB // 2, MIB))
+        equal(blocks - os.stat(disk).st_blocks, MIB // 512, "blocks that the host has back")
         check(sha256(disk) in vm.tell("sh echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/vda"),
               "Linux reads something else after a discard")
         vm.tell("sh test $(cat /sys/block/vdb/ro) = 1 && ! dd if=/dev/zero of=/dev/vdb count=1")
@@ -102,7 +102,7 @@ class Devices:
 
     def balloon(self):
         vm = self.vm
-        vm.tell("alloc 64M")
+        vm.tell("alloc 32M")
         free, before = self.stats()["stat-free-memory"], vm.resident()
         vm.ctl("inflate", "32M", "--wait")
         equal(self.client.execute("query-balloon")["actual"], MEMORY - 32 * MIB, "actual")
@@ -114,7 +114,7 @@ class Devices:
         equal(self.client.execute("query-balloon")["actual"], MEMORY, "actual")
         vm.tell("verify")
         vm.tell("free")
-        vm.tell("alloc 96M")
+        vm.tell("alloc 48M")
         vm.tell("verify")
         vm.tell("free")
         self.clean()
