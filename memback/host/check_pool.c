@@ -5,10 +5,12 @@
  *   allocator: free + used + holes + offline = capacity; its own invariants
  *   ledger:    a frame is in use  <=>  its entry names an owner, whose extents hold it at that address
  *   budget:    sum of what owners are charged = what is used <= the budget, and resident <= used
+ *   kernel:    and it holds bytes where it should (check_kernel.c)
  *
  * Under the serial lock, so that owners neither come nor go; but they inflate and deflate meanwhile. What
  * those change is looked at until it agrees, a bounded number of times.
  */
+#include "check_kernel.h"
 #include "error.h"
 #include "owner.h"
 #include "pool_open.h"
@@ -173,6 +175,8 @@ int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg)
 		check_budget(pool, &r);
 	if (rc >= 0 && !r.stop)
 		rc = check_resident(pool, &r);
+	if (rc >= 0 && !r.stop)
+		rc = check_kernel(pool, &r);
 	owner_serial_unlock(pool);
 	return rc < 0 ? rc : r.found;
 }
