@@ -8,6 +8,7 @@
 #include "error.h"
 #include "format.h"
 #include "hostinfo.h"
+#include "hostmem.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,12 +46,17 @@ static void warn_memfd(const struct backing *b, struct mb_error *warning)
 
 static void describe_tmpfs(struct backing *b, dev_t dev, struct mb_error *warning)
 {
+	char option[32];
+
 	b->huge_pages = hostinfo_thp_mount(dev);
 	b->collapses = b->huge_pages;
 	b->blocks_exact = true;
+	hostinfo_thp_mount_option(dev, option, sizeof(option));
 	if (!b->huge_pages)
-		host_warn(warning, "this tmpfs gives no huge pages (" SMALL_HINT "): use a mount of its own, "
-				   "`mount -t tmpfs -o huge=advise tmpfs DIR`");
+		host_warn(warning,
+			  "this tmpfs is mounted with huge=%s and gives no huge pages (" SMALL_HINT
+			  "): use a mount of its own, `mount -t tmpfs -o huge=advise tmpfs DIR`",
+			  option);
 }
 
 /* Fills in what the file system of b->fd decides. */
@@ -134,6 +140,21 @@ int backing_check_room(const struct backing *b, uint64_t bytes, struct mb_error 
 	    "the memory file's file system has room for %s, the budget is %s: a guest would die of "
 	    "SIGBUS; lower the budget, or make room (tmpfs: `mount -o remount,size=`)",
 	    host_size(room).text, host_size(bytes).text);
+}
+
+void backing_warn_memory(const struct backing *b, uint64_t bytes, struct mb_error *warning)
+{
+	const char *whose;
+	uint64_t left = hostmem_left(&whose);
+
+	/* What lies on a disk is written there when memory is short; huge pages are not of what is left. */
+	if (!b->blocks_exact || b->ops != &backing_file_ops || bytes <= left)
+		return;
+	host_warn_more(
+	    warning,
+	    "the budget is %s, but %s has %s left: guests that use all of it end in swapping, or in the "
+	    "OOM killer's hands; lower it with `membackctl pool set-budget`",
+	    host_size(bytes).text, whose, host_size(left).text);
 }
 
 static int open_memfd(struct backing *b, uint64_t size, struct mb_error *warning, struct mb_error *err)

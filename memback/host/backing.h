@@ -66,6 +66,8 @@ void backing_close(struct backing *b);
 
 /* -ENOSPC with text unless the file system of a backing has room for so many more bytes. */
 int backing_check_room(const struct backing *b, uint64_t bytes, struct mb_error *err);
+/* Warns where so many bytes are more than the host, or our memory cgroup, has left. */
+void backing_warn_memory(const struct backing *b, uint64_t bytes, struct mb_error *warning);
 /* Makes [at, at + len) resident and writable. -ENOMEM, -EFAULT (the kernel would have sent SIGBUS). */
 int backing_populate(void *at, uint64_t len);
 /* One byte a 4 KiB page, bit 0 set: resident. From the kernel (mincore). */

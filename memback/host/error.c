@@ -61,6 +61,23 @@ void host_warn(struct mb_error *warning, const char *fmt, ...)
 	one_line(warning->text);
 }
 
+void host_warn_more(struct mb_error *warning, const char *fmt, ...)
+{
+	size_t used = warning ? strlen(warning->text) : 0;
+	va_list ap;
+
+	if (!warning || used + 3 >= sizeof(warning->text))
+		return;
+	if (used) {
+		memcpy(warning->text + used, "; ", 3);
+		used += 2;
+	}
+	va_start(ap, fmt);
+	vsnprintf(warning->text + used, sizeof(warning->text) - used, fmt, ap);
+	va_end(ap);
+	one_line(warning->text);
+}
+
 void host_clear(struct mb_error *err)
 {
 	if (err)

@@ -20,6 +20,8 @@ struct size_text host_size(uint64_t bytes);
 int host_error(struct mb_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The same without a code: a warning. */
 void host_warn(struct mb_error *warning, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Adds to a warning, if there is one already. */
+void host_warn_more(struct mb_error *warning, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void host_clear(struct mb_error *err);
 
 #endif

@@ -56,28 +56,35 @@ bool hostinfo_thp_memfd(void)
 }
 
 /* A line of mountinfo: id parent major:minor root point options [fields] - type source super-options. */
-bool hostinfo_thp_mount(dev_t dev)
+void hostinfo_thp_mount_option(dev_t dev, char *out, size_t room)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	char *line = NULL;
-	size_t room = 0;
-	bool huge = false;
+	size_t bytes = 0;
 
-	if (!f)
-		return false;
-	while (getline(&line, &room, f) > 0) {
+	snprintf(out, room, "never");
+	while (f && getline(&line, &bytes, f) > 0) {
+		const char *super = strstr(line, " - "), *huge;
 		unsigned maj, min;
-		const char *super = strstr(line, " - ");
 
 		if (!super || sscanf(line, "%*u %*u %u:%u", &maj, &min) != 2 || makedev(maj, min) != dev)
 			continue;
-		huge = strstr(super, "huge=advise") || strstr(super, "huge=always") ||
-		       strstr(super, "huge=within_size");
+		huge = strstr(super, "huge=");
+		if (huge)
+			snprintf(out, room, "%.*s", (int)strcspn(huge + 5, ",\n "), huge + 5);
 		break;
 	}
 	free(line);
-	fclose(f);
-	return huge;
+	if (f)
+		fclose(f);
+}
+
+bool hostinfo_thp_mount(dev_t dev)
+{
+	char option[32];
+
+	hostinfo_thp_mount_option(dev, option, sizeof(option));
+	return !strcmp(option, "advise") || !strcmp(option, "always") || !strcmp(option, "within_size");
 }
 
 static bool hugetlb_number(uint64_t page_bytes, const char *name, uint64_t *out)

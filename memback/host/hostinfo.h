@@ -6,6 +6,7 @@
 #define HOST_HOSTINFO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,6 +15,8 @@ bool hostinfo_thp_anon(void);
 bool hostinfo_thp_memfd(void);
 /* Whether the tmpfs mount that holds device dev gives huge pages (its huge= option). */
 bool hostinfo_thp_mount(dev_t dev);
+/* The option itself, such as "never" (also where it is not given, or cannot be read). */
+void hostinfo_thp_mount_option(dev_t dev, char *out, size_t room);
 
 struct hostinfo_hugetlb {
 	uint64_t total;     /* pages in the kernel's pool, of one size */

@@ -250,6 +250,7 @@ static int create_both(struct mb_pool *pool, const char *path, const struct mb_p
 	rc = backing_create_file(&pool->mem, config->backing, pool->mem_path, pool->size, mode, warning, err);
 	if (!rc) {
 		rc = backing_check_room(&pool->mem, budget, err);
+		backing_warn_memory(&pool->mem, budget, warning);
 		if (!rc)
 			rc = set_access(pool->mem.fd, pool->mem_path, config, mode, err);
 		if (!rc)
