@@ -259,6 +259,12 @@ void do_holes_add(struct world *w, unsigned t, uint64_t first, uint64_t count)
 
 	if (rc == -EALREADY && sched_point_failed())
 		return;
+	if (!rc && w->now.holes && w->now.hole_at[w->now.holes - 1].owner == t &&
+	    w->now.hole_at[w->now.holes - 1].first + w->now.hole_at[w->now.holes - 1].count == first &&
+	    first % GIANT) {
+		w->now.hole_at[w->now.holes - 1].count += count;
+		return;
+	}
 	if (rc || w->now.holes == WORLD_HOLES)
 		sched_fail("thread %u: holes from %llu on: %d", t, llu(first), rc);
 	else

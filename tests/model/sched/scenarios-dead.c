@@ -285,6 +285,24 @@ static void dead_gone(struct world *w, unsigned t)
 	}
 }
 
+/* All of its giant frame is holes, piece by piece, and becomes one. */
+static void prepare_pieces_of_holes(struct world *w)
+{
+	prepare_dying_owner(w);
+	for (unsigned n = 0; n < 512; n++)
+		do_holes_add(w, DYING, GIANT + n * HUGE, HUGE);
+}
+
+static void dead_holes_merge(struct world *w, unsigned t)
+{
+	if (t == 0)
+		recover(w);
+	else if (t == 1)
+		do_alloc(w, 1, MB_HUGE);
+	else if (mb_frame_holes_merge(w->f, w->now.slot[t], (mb_frame){GIANT}))
+		sched_fail("holes do not merge");
+}
+
 /* ---- ranges ------------------------------------------------------------------------------------------- */
 
 /* Two huge frames leave, one of which the living has; the dying drains them. */
@@ -340,6 +358,40 @@ static void dead_add(struct world *w, unsigned t)
 		do_add(w, 63 * HUGE, HUGE);
 }
 
+/* Giant frames come and go. */
+static void prepare_two_giants(struct world *w)
+{
+	prepare_pool(w, 2);
+	do_take(w, NOBODY, MB_HUGE, 300 * HUGE);
+	release(w, NOBODY);
+}
+
+static void dead_remove_giant(struct world *w, unsigned t)
+{
+	if (t == 0)
+		recover(w);
+	else if (t == 1)
+		do_alloc(w, 1, MB_HUGE);
+	else
+		do_remove(w, GIANT, GIANT);
+}
+
+static void prepare_giant_offline(struct world *w)
+{
+	prepare_two_giants(w);
+	do_remove(w, GIANT, GIANT);
+}
+
+static void dead_add_giant(struct world *w, unsigned t)
+{
+	if (t == 0)
+		recover(w);
+	else if (t == 1)
+		do_alloc(w, 1, MB_GIANT);
+	else
+		do_add(w, GIANT, GIANT);
+}
+
 const struct scenario scenarios_dead[] = {
     {"dead-alloc", "killed in alloc, free | alloc, free on its line (intent.h 2)", 3, 1, prepare_line_of_all,
      dead_alloc, DYING},
@@ -368,6 +420,12 @@ const struct scenario scenarios_dead[] = {
     {"dead-holes", "killed in holes, free | alloc", 3, 1, prepare_dying_owner, dead_holes, DYING},
     {"dead-gone", "killed in holes of a whole giant frame | alloc", 3, 0, prepare_dying_owner, dead_gone,
      DYING},
+    {"dead-merged", "killed while holes merge to a giant one | alloc", 3, 0, prepare_pieces_of_holes,
+     dead_holes_merge, DYING},
+    {"dead-remove-1g", "killed while a giant frame is removed | alloc", 3, 1, prepare_two_giants,
+     dead_remove_giant, DYING},
+    {"dead-add-1g", "killed while a giant frame is added | alloc of it", 3, 1, prepare_giant_offline,
+     dead_add_giant, DYING},
     {"dead-drain", "killed in a drain | free of what leaves", 3, 1, prepare_shared_word, dead_drain, DYING},
     {"dead-leaving", "killed in a free of what leaves | the same", 3, 1, prepare_leaving, dead_leaving, DYING},
     {"dead-remove", "killed in a removal | free beside it", 3, 1, prepare_shared_word, dead_remove, DYING},

@@ -50,6 +50,15 @@ static void remove_alloc(struct world *w, unsigned t)
 	}
 }
 
+/* Two change ranges: one waits for the other. */
+static void range_range(struct world *w, unsigned t)
+{
+	uint64_t first = (100 + t) * HUGE;
+
+	if (do_remove(w, first, HUGE))
+		do_add(w, first, HUGE);
+}
+
 static void drain_alloc(struct world *w, unsigned t)
 {
 	if (t == 0) {
@@ -187,6 +196,7 @@ static void part_giant(struct world *w, unsigned t)
 
 const struct scenario scenarios_range[] = {
     {"remove", "remove | free, alloc (remove.c 1, 2)", 2, 2, prepare_one, remove_alloc, 0},
+    {"range-range", "remove, add | the same beside it", 2, 1, prepare_split, range_range, 0},
     {"drain", "drain | free, alloc", 2, 2, prepare_one_lacking, drain_alloc, 0},
     {"drain-lack", "the same, with plenty of memory", 2, 1, prepare_one, drain_alloc, 0},
     {"drain-merge", "free of a frame that leaves | merge (drain.h 1)", 2, 1, prepare_drain_merge, drain_merge,

@@ -297,6 +297,46 @@ static void test_free_part(void **state)
 	test_pool_drop(&p);
 }
 
+/* All of what was allocated whole is a part, too; and base frames that ascend with gaps between them are a batch. */
+static void test_free_part_of_all(void **state)
+{
+	struct test_pool p = test_pool_make(3 * GIANT, 1, 0);
+	mb_slot slot = test_slot(&p);
+	uint64_t whole = test_snapshot(&p);
+	mb_frame frames[64];
+
+	(void)state;
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){0}), 0);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_GIANT, (mb_frame){GIANT}), 0);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, (mb_frame){2 * GIANT}), 0);
+	assert_int_equal(mb_frame_free_part(p.f, slot, (mb_frame){0}, 2 * GIANT + HUGE), 0);
+	assert_int_equal(test_count(&p).used, 0);
+	assert_int_equal(mb_frame_alloc_batch(p.f, slot, MB_BASE, frames, 64), 64);
+	for (unsigned n = 0; n < 21; n++)
+		frames[n] = frames[3 * n];
+	assert_int_equal(mb_frame_free_batch(p.f, slot, MB_BASE, frames, 21), 21);
+	assert_int_equal(test_count(&p).used, 43);
+	for (unsigned n = 0; n < 64; n++)
+		if (n % 3 || n >= 63)
+			assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, (mb_frame){frames[0].n + n}), 0);
+	assert_int_equal(test_snapshot(&p), whole);
+	test_pool_drop(&p);
+}
+
+/* In band: a frame whose block does not exist is free, or a part of something larger. */
+static void test_in_band_free_without_block(void **state)
+{
+	struct test_pool p = test_pool_in_band(GIANT, 1);
+	mb_slot slot = test_slot(&p);
+
+	(void)state;
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, (mb_frame){200 * HUGE + 3}), -EALREADY);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_HUGE, (mb_frame){200 * HUGE}), 0);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, (mb_frame){200 * HUGE + 3}), -ENOENT);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_HUGE, (mb_frame){200 * HUGE}), 0);
+	test_pool_drop(&p);
+}
+
 static void test_slots(void **state)
 {
 	struct test_pool p = test_pool_make(GIANT, 3, 0);
@@ -386,6 +426,8 @@ int main(void)
 	    cmocka_unit_test(test_batch_with_a_frame_twice),
 	    cmocka_unit_test(test_take),
 	    cmocka_unit_test(test_free_part),
+	    cmocka_unit_test(test_free_part_of_all),
+	    cmocka_unit_test(test_in_band_free_without_block),
 	    cmocka_unit_test(test_slots),
 	    cmocka_unit_test(test_attach),
 	    cmocka_unit_test(test_validate_finds_flaws),

@@ -237,6 +237,27 @@ static int check_run(void *arg, const struct mb_run *run)
 	return 0;
 }
 
+/* A range drains that ends within a huge frame of which the rest was never online: frame by frame. */
+static void test_a2_drain_of_a_ragged_line(void **state)
+{
+	struct test_pool p = test_pool_empty(2 * GIANT, 1, 0);
+	mb_slot slot = test_slot(&p);
+	mb_frame used = {3 * HUGE + 5};
+	uint64_t left;
+
+	(void)state;
+	assert_int_equal(mb_range_add(p.f, (mb_frame){0}, 3 * HUGE + 77), 0);
+	assert_int_equal(mb_frame_take(p.f, slot, MB_BASE, used), 0);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){0}, 2 * GIANT, &left), 0);
+	assert_int_equal(left, 1);
+	assert_int_equal(mb_frame_state(p.f, used), MB_DRAINING);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, used), 0);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){0}, 2 * GIANT, &left), 0);
+	assert_int_equal(left, 0);
+	assert_int_equal(test_count(&p).offline, 2 * GIANT);
+	test_pool_drop(&p);
+}
+
 static void test_a2_model(void **state)
 {
 	struct model m = {.p = test_pool_empty(MODEL_FRAMES, 2, 0), .x = test_seed()};
@@ -382,6 +403,7 @@ int main(void)
 	    cmocka_unit_test(test_a2_ends_at_any_frame),
 	    cmocka_unit_test(test_a2_drain),
 	    cmocka_unit_test(test_a2_drain_with_ragged_ends),
+	    cmocka_unit_test(test_a2_drain_of_a_ragged_line),
 	    cmocka_unit_test(test_a2_model),
 	    cmocka_unit_test(test_a2_in_band_ranges),
 	    cmocka_unit_test(test_a11_in_band_gives_giant_frames_again),
