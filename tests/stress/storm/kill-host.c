@@ -6,7 +6,12 @@
  * Each case runs in a process of its own that is single-stepped to its n-th instruction and then killed;
  * another space lives on meanwhile. Then the pool is recovered: nothing of the killed one may be left, the other
  * must be untouched, the check finds nothing. The smallest cases have some ten thousand instructions; of them
- * one in so many is taken, from a start that the seed chooses, and each of them with --every 1.
+ * one in so many is taken, from a start that the seed chooses.
+ *
+ * With --all it is every instruction. What a killed process leaves is what its system calls did and what it stored
+ * in the pool's records; so of instructions in a row that store nothing there, to be killed before one is to be
+ * killed before any other. Each case is stepped through once to find those that do, by comparing the records after
+ * each instruction, and is killed after each of these and at each system call.
  *
  * The way to an instruction is by system calls first, then by single steps, so that each costs no more than what
  * lies between two system calls:
@@ -15,9 +20,12 @@
  *	     |....|  call  |...............|  call  |....       odd: a call begins, even: it is over
  *	      steps          steps                   steps
  *
- *	kill-host [--every N] [--seed N] [--dir DIR]
+ *	kill-host [--all | --every N] [--seed N] [--dir DIR]
  */
+#include "format.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <memback/pool.h>
 #include <signal.h>
@@ -26,14 +34,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define HUGE_BYTES (UINT64_C(2) << 20)
-#define POOL_SIZE  (8 * HUGE_BYTES)
+#define POOL_SIZE (8 * HUGE_BYTES)
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
 {
@@ -248,27 +257,160 @@ static void look(const struct scene *s, unsigned calls, uint64_t step, struct mb
 		die("%s, call %u and instruction %llu: %s", s->name, calls, (unsigned long long)step, err.text);
 }
 
+/* ---- which instructions matter -------------------------------------------------------------------------- */
+
+#define OWNERS 4 /* entries that these cases use */
+
+/* The records that a case may change: its parts, and what they were. */
+struct records_seen {
+	struct {
+		const uint8_t *at;
+		uint64_t bytes;
+		uint8_t *old;
+	} part[3 + OWNERS];
+	unsigned parts;
+};
+
+static void see(struct records_seen *r, const uint8_t *at, uint64_t bytes)
+{
+	uint8_t *old = malloc(bytes);
+
+	if (!old)
+		die("out of memory");
+	r->part[r->parts].at = at;
+	r->part[r->parts].bytes = bytes;
+	r->part[r->parts++].old = old;
+}
+
+static void see_records(struct records_seen *r, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const struct pool_header *h;
+	const uint8_t *map;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		die("%s: %s", path, strerror(errno));
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	close(fd);
+	h = (const struct pool_header *)(const void *)map;
+	see(r, map + h->vars_offset, sizeof(struct pool_vars));
+	see(r, map + h->ledger_offset, h->frames_offset - h->ledger_offset);
+	see(r, map + h->frames_offset, h->frames_bytes);
+	for (unsigned i = 0; i < OWNERS; i++)
+		see(r, map + h->owners_offset + i * sizeof(struct owner_entry),
+		    offsetof(struct owner_entry, extent) + 8 * sizeof(struct extent));
+}
+
+/* Whether they have changed since the last time. */
+static bool have_changed(struct records_seen *r)
+{
+	bool changed = false;
+
+	for (unsigned i = 0; i < r->parts; i++) {
+		if (!memcmp(r->part[i].old, r->part[i].at, r->part[i].bytes))
+			continue;
+		memcpy(r->part[i].old, r->part[i].at, r->part[i].bytes);
+		changed = true;
+	}
+	return changed;
+}
+
 static uint64_t every = 1501;
+static bool all;
+
+/* The steps after this system call that change the records, in a list that ends with 0; counts all steps. */
+static uint64_t *find_steps(struct scene *s, struct records_seen *r, unsigned calls, uint64_t *steps)
+{
+	uint64_t *list = NULL, count = 0;
+	pid_t pid = start(s);
+	bool lives = true;
+
+	for (unsigned i = 0; lives && i < calls; i++)
+		lives = go_on(s, pid, PTRACE_SYSCALL);
+	(void)have_changed(r);
+	for (uint64_t step = 1; lives && !at_call(pid); step++) {
+		lives = go_on(s, pid, PTRACE_SINGLESTEP);
+		++*steps;
+		if (!have_changed(r))
+			continue;
+		list = reallocarray(list, count + 2, sizeof(*list));
+		if (!list)
+			die("out of memory");
+		list[count++] = step;
+		list[count] = 0;
+	}
+	if (lives)
+		kill(pid, SIGKILL);
+	while (lives && waitpid(pid, NULL, 0) != pid)
+		;
+	return list;
+}
+
+struct kills {
+	unsigned calls, kills;
+	uint64_t steps; /* single steps looked at, with --all */
+};
+
+static enum end kill_once(struct scene *s, struct kills *k, uint64_t step, struct mb_pool *pool,
+			  struct mb_space *other)
+{
+	enum end end = run_until(s, k->calls, step);
+
+	look(s, k->calls, step, pool, other);
+	k->kills += end == KILLED || end == AT_CALL;
+	return end;
+}
+
+static enum end kill_some(struct scene *s, struct kills *k, struct mb_pool *pool, struct mb_space *other,
+			  uint64_t *seed)
+{
+	uint64_t step = 0;
+	enum end end;
+
+	do {
+		end = kill_once(s, k, step, pool, other);
+		*seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+		step += 1 + (*seed >> 33) % every;
+	} while (end == KILLED && k->calls % 2 == 0 && step < every);
+	return end;
+}
+
+static enum end kill_all(struct scene *s, struct kills *k, struct mb_pool *pool, struct mb_space *other,
+			 struct records_seen *r)
+{
+	enum end end = kill_once(s, k, 0, pool, other);
+	uint64_t *list = NULL;
+
+	if (end != TOO_FAR && k->calls % 2 == 0)
+		list = find_steps(s, r, k->calls, &k->steps);
+	look(s, k->calls, 0, pool, other);
+	for (uint64_t i = 0; list && list[i]; i++)
+		(void)kill_once(s, k, list[i], pool, other);
+	free(list);
+	return end;
+}
 
 /* At each system call's beginning and end, and at some instructions, or all, between two of them. */
 static void try_scene(struct scene *s, struct mb_pool *pool, struct mb_space *other, uint64_t seed)
 {
-	unsigned calls = 0, kills = 0;
+	struct records_seen records = {.parts = 0};
+	struct kills k = {0};
 	enum end end;
 
+	see_records(&records, s->path);
 	do {
-		uint64_t step = 0;
-
-		do {
-			end = run_until(s, calls, step);
-			look(s, calls, step, pool, other);
-			kills += end == KILLED || end == AT_CALL;
-			seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
-			step += 1 + (seed >> 33) % every;
-		} while (end == KILLED && calls % 2 == 0 && (every == 1 || step < every));
-		calls++;
+		end = all ? kill_all(s, &k, pool, other, &records) : kill_some(s, &k, pool, other, &seed);
+		k.calls++;
 	} while (end != TOO_FAR);
-	printf("%-16s %4u halves of system calls, %6u kills\n", s->name, calls - 1, kills);
+	for (unsigned i = 0; i < records.parts; i++)
+		free(records.part[i].old);
+	printf("%-16s %4u halves of system calls, %6u kills", s->name, k.calls - 1, k.kills);
+	if (all)
+		printf(", which stand for all of %llu instructions", (unsigned long long)k.steps);
+	putchar('\n');
 	fflush(stdout);
 }
 
@@ -303,7 +445,8 @@ static void run(const char *path, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	static const struct option longopts[] = {{"every", required_argument, NULL, 'e'},
+	static const struct option longopts[] = {{"all", no_argument, NULL, 'a'},
+						 {"every", required_argument, NULL, 'e'},
 						 {"seed", required_argument, NULL, 's'},
 						 {"dir", required_argument, NULL, 'd'},
 						 {NULL, 0, NULL, 0}};
@@ -313,7 +456,9 @@ int main(int argc, char **argv)
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
-		if (c == 'e')
+		if (c == 'a')
+			all = true;
+		else if (c == 'e')
 			every = strtoull(optarg, NULL, 10);
 		else if (c == 's')
 			seed = strtoull(optarg, NULL, 10);
@@ -323,7 +468,7 @@ int main(int argc, char **argv)
 			every = 0;
 	}
 	if (!every) {
-		fprintf(stderr, "usage: kill-host [--every N] [--seed N] [--dir DIR]\n");
+		fprintf(stderr, "usage: kill-host [--all | --every N] [--seed N] [--dir DIR]\n");
 		return 1;
 	}
 	snprintf(dir, sizeof(dir), "%s/memback-kill-XXXXXX", base);
@@ -331,8 +476,11 @@ int main(int argc, char **argv)
 		printf("skipped: cannot write to %s: %s\n", base, strerror(errno));
 		return 77;
 	}
-	printf("kill-host: instructions up to %llu apart, seed %llu\n", (unsigned long long)every,
-	       (unsigned long long)seed);
+	if (all)
+		printf("kill-host: all instructions\n");
+	else
+		printf("kill-host: instructions up to %llu apart, seed %llu\n", (unsigned long long)every,
+		       (unsigned long long)seed);
 	fflush(stdout);
 	snprintf(path, sizeof(path), "%s/pool", dir);
 	run(path, seed);
