@@ -158,9 +158,8 @@ static enum mb_state state_at(const struct word_states *st, unsigned n, unsigned
 	if (!mine)
 		mine = used & ~st->split;
 	mine = ~(mine >> n);
+	/* the n bits that were shifted in are set by now, so that it is never more than are left of the word */
 	*count = mine ? mbc_lowest(mine) : MBC_WORD_BITS;
-	if (*count > MBC_WORD_BITS - n)
-		*count = MBC_WORD_BITS - n;
 	return state;
 }
 

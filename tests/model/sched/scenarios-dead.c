@@ -376,6 +376,16 @@ static void dead_remove_giant(struct world *w, unsigned t)
 		do_remove(w, GIANT, GIANT);
 }
 
+static void dead_drain_giant(struct world *w, unsigned t)
+{
+	if (t == 0)
+		recover(w);
+	else if (t == 1)
+		do_alloc(w, 1, MB_HUGE);
+	else
+		do_drain(w, GIANT, GIANT);
+}
+
 static void prepare_giant_offline(struct world *w)
 {
 	prepare_two_giants(w);
@@ -424,6 +434,8 @@ const struct scenario scenarios_dead[] = {
      dead_holes_merge, DYING},
     {"dead-remove-1g", "killed while a giant frame is removed | alloc", 3, 1, prepare_two_giants,
      dead_remove_giant, DYING},
+    {"dead-drain-1g", "killed while a giant frame is drained | alloc", 3, 1, prepare_two_giants,
+     dead_drain_giant, DYING},
     {"dead-add-1g", "killed while a giant frame is added | alloc of it", 3, 1, prepare_giant_offline,
      dead_add_giant, DYING},
     {"dead-drain", "killed in a drain | free of what leaves", 3, 1, prepare_shared_word, dead_drain, DYING},

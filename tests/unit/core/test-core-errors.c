@@ -68,6 +68,7 @@ static void test_bad_configurations(void **state)
 	assert_int_equal(mb_frames_init(NULL, bytes, &good, &f), -EINVAL);
 	assert_int_equal(mb_frames_init(area + 64, bytes, &good, &f), -EINVAL);
 	assert_int_equal(mb_frames_init(area, bytes - 1, &good, &f), -ENOSPC);
+	assert_int_equal(mb_frames_init_in_band(area, 4095, &good, &f), -ENOSPC);
 	assert_int_equal(mb_frames_init_in_band(area, 4096, &good, &f), -ENOSPC);
 	assert_int_equal(mb_frames_init_in_band(area + 8, bytes - 8, &good, &f), -EINVAL);
 	c = good;

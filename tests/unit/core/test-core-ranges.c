@@ -237,6 +237,27 @@ static int check_run(void *arg, const struct mb_run *run)
 	return 0;
 }
 
+/* A part of a huge frame that leaves as a whole, and of which something is in use, leaves with it. */
+static void test_a2_drain_twice(void **state)
+{
+	struct test_pool p = test_pool_make(GIANT, 1, 0);
+	mb_slot slot = test_slot(&p);
+	mb_frame used = {5 * HUGE + 12};
+	uint64_t left;
+
+	(void)state;
+	assert_int_equal(mb_frame_take(p.f, slot, MB_BASE, used), 0);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){5 * HUGE}, HUGE, &left), 0);
+	assert_int_equal(left, 1);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){5 * HUGE + 10}, 20, &left), 0);
+	assert_int_equal(left, 1);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, used), 0);
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){5 * HUGE}, HUGE, &left), 0);
+	assert_int_equal(left, 0);
+	assert_int_equal(test_count(&p).offline, HUGE);
+	test_pool_drop(&p);
+}
+
 /* A range drains that ends within a huge frame of which the rest was never online: frame by frame. */
 static void test_a2_drain_of_a_ragged_line(void **state)
 {
@@ -251,6 +272,9 @@ static void test_a2_drain_of_a_ragged_line(void **state)
 	assert_int_equal(mb_range_drain(p.f, (mb_frame){0}, 2 * GIANT, &left), 0);
 	assert_int_equal(left, 1);
 	assert_int_equal(mb_frame_state(p.f, used), MB_DRAINING);
+	/* a part of what leaves leaves */
+	assert_int_equal(mb_range_drain(p.f, (mb_frame){HUGE + 5}, 9, &left), 0);
+	assert_int_equal(left, 0);
 	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, used), 0);
 	assert_int_equal(mb_range_drain(p.f, (mb_frame){0}, 2 * GIANT, &left), 0);
 	assert_int_equal(left, 0);
@@ -404,6 +428,7 @@ int main(void)
 	    cmocka_unit_test(test_a2_drain),
 	    cmocka_unit_test(test_a2_drain_with_ragged_ends),
 	    cmocka_unit_test(test_a2_drain_of_a_ragged_line),
+	    cmocka_unit_test(test_a2_drain_twice),
 	    cmocka_unit_test(test_a2_model),
 	    cmocka_unit_test(test_a2_in_band_ranges),
 	    cmocka_unit_test(test_a11_in_band_gives_giant_frames_again),

@@ -242,10 +242,28 @@ static void test_each_flaw_is_named(void **unused)
 	}
 }
 
+/* A bit of the tree that leads nowhere is cleared by whoever is led there: hint.h, fact 2. */
+static void test_dead_end_is_forgotten(void **unused)
+{
+	struct test_pool p = test_pool_make(40 * GIANT, 1, 0);
+	mbc_a64 *top = (mbc_a64 *)mbc_at(p.f, p.f->off_tree[0][1]);
+	mb_frame frame;
+
+	(void)unused;
+	slot = test_slot(&p);
+	assert_int_equal(p.f->tiers[0], 2);
+	top->raw |= 1 << 5;
+	assert_int_equal(mb_frame_alloc(p.f, slot, MB_BASE, &frame), 0);
+	assert_int_equal(top->raw, 0);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, frame), 0);
+	test_pool_drop(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_each_flaw_is_named),
+	    cmocka_unit_test(test_dead_end_is_forgotten),
 	};
 
 	return cmocka_run_group_tests_name("core validate", tests, NULL, NULL);
