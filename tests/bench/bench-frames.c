@@ -112,10 +112,8 @@ double now_ns(void)
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-void need(bool ok, const char *what)
+void fail(const char *what)
 {
-	if (ok)
-		return;
 	fprintf(stderr, "bench-frames: %s\n", what);
 	exit(1);
 }
@@ -152,6 +150,14 @@ uint64_t next_random(uint64_t *x)
 	*x ^= *x >> 7;
 	*x ^= *x << 17;
 	return *x;
+}
+
+void pick(uint64_t *x, mb_frame *table, uint64_t count, mb_frame *picked[PICKED])
+{
+	for (unsigned n = 0; n < PICKED; n++) {
+		picked[n] = &table[next_random(x) % count];
+		__builtin_prefetch(picked[n], 1);
+	}
 }
 
 static int compare(const void *a, const void *b)

@@ -70,8 +70,16 @@ enum key {
 };
 
 double now_ns(void);
-/* Ends the program when something fails that a benchmark cannot do without. */
-void need(bool ok, const char *what);
+/* Ends the program. */
+_Noreturn void fail(const char *what);
+
+/* What a benchmark cannot do without. Inline: a call beside each call that is timed would be timed with it. */
+static inline void need(bool ok, const char *what)
+{
+	if (__builtin_expect(!ok, 0))
+		fail(what);
+}
+
 /* Reserved memory, zero, without a page of it. */
 void *reserve(size_t bytes);
 /* An allocator with so many base frames, all free; its metadata's bytes in *bytes unless that is NULL. */
@@ -79,6 +87,13 @@ struct mb_frames *make(uint64_t capacity, size_t *bytes);
 void unmake(struct mb_frames *f, size_t bytes);
 /* The next number of a sequence that looks random; *x is not 0. */
 uint64_t next_random(uint64_t *x);
+
+#define PICKED 16u
+/*
+ * Entries of a table of live frames, at random, on their way into the cache. The table is the benchmark's own, of up
+ * to 128 MiB, and a program that frees a frame knows which one: to wait for memory is no part of what is timed.
+ */
+void pick(uint64_t *x, mb_frame *table, uint64_t count, mb_frame *picked[PICKED]);
 
 struct small;
 struct large;

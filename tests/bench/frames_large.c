@@ -69,11 +69,14 @@ static double random_pairs(struct large *b, struct mb_frames *f, mb_slot slot, e
 {
 	double t = now_ns();
 
-	for (uint64_t n = 0; n < RANDOM_PAIRS; n++) {
-		mb_frame *one = &live[next_random(&b->seed) % count];
+	for (uint64_t n = 0; n < RANDOM_PAIRS; n += PICKED) {
+		mb_frame *picked[PICKED];
 
-		need(mb_frame_free(f, slot, level, *one) == 0 && mb_frame_alloc(f, slot, level, one) == 0,
-		     "a random pair failed");
+		pick(&b->seed, live, count, picked);
+		for (unsigned k = 0; k < PICKED; k++)
+			need(mb_frame_free(f, slot, level, *picked[k]) == 0 &&
+				 mb_frame_alloc(f, slot, level, picked[k]) == 0,
+			     "a random pair failed");
 	}
 	return (now_ns() - t) / (double)RANDOM_PAIRS;
 }

@@ -90,12 +90,14 @@ static double run_churn(struct small *b)
 
 	fill(b->f, b->slot, b->frames, LIVE);
 	t = now_ns();
-	for (uint64_t n = 0; n < PAIRS; n++) {
-		mb_frame *one = &b->frames[next_random(&x) % LIVE];
+	for (uint64_t n = 0; n < PAIRS; n += PICKED) {
+		mb_frame *picked[PICKED];
 
-		need(mb_frame_free(b->f, b->slot, MB_BASE, *one) == 0 &&
-			 mb_frame_alloc(b->f, b->slot, MB_BASE, one) == 0,
-		     "churn failed");
+		pick(&x, b->frames, LIVE, picked);
+		for (unsigned k = 0; k < PICKED; k++)
+			need(mb_frame_free(b->f, b->slot, MB_BASE, *picked[k]) == 0 &&
+				 mb_frame_alloc(b->f, b->slot, MB_BASE, picked[k]) == 0,
+			     "churn failed");
 	}
 	t = (now_ns() - t) / (double)PAIRS;
 	empty(b->f, b->slot, b->frames, LIVE);
