@@ -2,292 +2,15 @@
 /*
  * alloc.c - allocate one frame or a batch.
  *
- * The common path takes bits out of the word that the slot's at[] names. Then, in this order, so that memory
- * that is split stays in use and memory that is whole stays whole:
- *
- *   the other words of the line - the word in front of the ring, if no line is held - a line of the ring (the
- * one in front of it included) - a line that is nobody's - a larger frame, split - lines of other slots, taken
- * from without holding them
+ * The common path takes a bit out of the word that the slot's where[] names. When that is empty: the other words of
+ * the line; the word in front of the ring, if no line is held; then find.c.
  *
  * Why a slot has no private store of frames, which plain stores could serve faster than a locked operation:
  * nobody else could take them back without its owner's help, so that free memory would be out of reach, ranges
  * could not be removed, and freeing twice what lies in a store would look right.
- *
- * At rest, fact 5 of line.h makes this complete; while others are between two steps, frames may be nobody's
- * for a moment, so it is done once more before -ENOMEM is said.
  */
-#include "line.h"
-
-#include "free.h"
+#include "find.h"
 #include "hint.h"
-#include "inband.h"
-
-/* A ring's line with few free frames is not worth holding: they are taken where they are. */
-#define HOLD_WORTH 4u
-
-/* Takes from the line that the slot holds, any word of it; gives up a line that has nothing left. */
-static bool from_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
-{
-	uint64_t at = mbc_load_relaxed(&s->at[level]);
-
-	if (at == MBC_NONE)
-		return false;
-	if (mbc_line_take(f, s, mbc_ref_sure(f, level, at / MBC_LINE_WORDS), at % MBC_LINE_WORDS, n, got)) {
-		/* the next one finds this word at once; fails if the line was taken away from us meanwhile */
-		if (got->W != at && mbc_cas_seq(&s->at[level], &at, got->W))
-			mbc_slot_locate(f, s, level, mbc_word_at(f, level, got->W));
-		return true;
-	}
-	mbc_slot_drop(f, s, s, level);
-	return false;
-}
-
-/* Takes from a line without holding it. */
-static bool from_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n,
-		      struct mbc_got *got)
-{
-	struct mbc_ref r = mbc_pin(f, s, level, L);
-	bool ok;
-
-	if (!r.block)
-		return false;
-	ok = mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && mbc_line_take(f, s, r, 0, n, got);
-	mbc_unpin(f, s);
-	return ok;
-}
-
-/* Is there a word with so much free that holding the line pays? */
-static inline bool worth_holding(struct mbc_ref r, unsigned n)
-{
-	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
-		uint64_t v = mbc_load_relaxed(&r.line->word[w]);
-
-		if (v)
-			return (v & (v - 1)) && mbc_popcount(v) >= HOLD_WORTH + n;
-	}
-	return false;
-}
-
-/*
- * Takes from the line of a ring's entry, by holding it or where it is. *keep: the entry is of use still. A line
- * that is empty need not be remembered: whoever frees there next sees an empty word, and remembers it.
- */
-static MBC_INLINE bool from_entry(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned n,
-				  struct mbc_got *got, bool *keep)
-{
-	*keep = false;
-	if (worth_holding(r, n))
-		return mbc_line_hold(f, s, r) && from_held(f, s, r.level, n, got);
-	if (!mbc_is_split(r) || mbc_has(&r.block->drain, r.bit) || !mbc_line_take(f, s, r, 0, n, got))
-		return false;
-	*keep = !mbc_line_is_empty(r);
-	return true;
-}
-
-static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
-{
-	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
-	mbc_a32 *ring = level == MB_BASE ? s->ring : s->ring + MBC_RING0;
-	uint32_t turn;
-
-	mbc_front_to_ring(f, s, level);
-	turn = mbc_load32_relaxed(&s->turn[level]);
-	for (uint32_t k = 0; k < size && mbc_load32_relaxed(&s->turn[level]) >> 16; k++) {
-		uint32_t at = (turn - 1 - k) & (size - 1);
-		uint32_t e = mbc_load32_relaxed(&ring[at]);
-		bool ok = false, keep = false;
-		struct mbc_ref r;
-
-		if (!e)
-			continue;
-		r = mbc_pin(f, s, level, e - 1);
-		if (r.block)
-			ok = from_entry(f, s, r, n, got, &keep);
-		mbc_unpin(f, s);
-		if (!keep)
-			mbc_ring_drop(s, level, at);
-		if (ok)
-			return true;
-	}
-	return false;
-}
-
-static MBC_COLD bool hold_named(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
-{
-	unsigned hand = mbc_hand(f, s, r.level, r.L);
-	bool ok = mbc_part_clear(f, r) && mbc_line_hold(f, s, r);
-
-	mbc_unhand(f, s, hand);
-	return ok;
-}
-
-/* Takes a line that is nobody's, the lowest there is. */
-static bool from_part(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
-{
-	uint64_t b;
-
-	while (mbc_part_find(f, s, level, &b)) {
-		struct mbc_ref r = mbc_pin(f, s, level, b * MBC_BLOCK_LINES);
-		uint64_t part = r.block ? mbc_load_seq(&r.block->part) : 0;
-		bool held;
-
-		if (!part) {
-			mbc_part_forget(f, s, level, b);
-			mbc_unpin(f, s);
-			continue;
-		}
-		r = mbc_ref_at(r.block, level, b * MBC_BLOCK_LINES + mbc_lowest(part));
-		held = mbc_owned_pool(f) ? hold_named(f, s, r) : mbc_part_clear(f, r) && mbc_line_hold(f, s, r);
-		mbc_unpin(f, s);
-		if (held && from_held(f, s, level, n, got))
-			return true;
-	}
-	return false;
-}
-
-static int alloc_once(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got);
-
-/* Splits a larger frame. */
-static int from_above(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
-{
-	struct mbc_got above;
-	uint64_t X;
-	int rc = alloc_once(f, s, level + 1, 1, &above);
-
-	if (rc)
-		return rc;
-	X = above.W * MBC_WORD_BITS + mbc_lowest(above.mask);
-	/* in band its first frame is where the block goes, if there is none yet */
-	rc = mbc_split(f, s, level, X, n < MBC_WORD_BITS ? n : MBC_WORD_BITS, X * MBC_LINE_FRAMES, got);
-	if (rc) {
-		mbc_free_own(f, s, level + 1, X);
-		mbc_intend_none(f, s);
-		return rc;
-	}
-	return 0;
-}
-
-/* Takes from lines that other slots hold, or remember. */
-static bool from_others(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n,
-			struct mbc_got *got)
-{
-	uint32_t first = level == MB_BASE ? 0 : MBC_RING0;
-	uint32_t last = level == MB_BASE ? MBC_RING0 : MBC_RING0 + MBC_RING1;
-
-	for (uint32_t k = 0; k <= f->slots; k++) {
-		struct mbc_slot *t = mbc_slot_at(f, k);
-		uint64_t at;
-
-		if (t == s || mbc_load32_relaxed(&t->state) != MBC_SLOT_OPEN)
-			continue;
-		at = mbc_load_seq(&t->at[level]);
-		if (at != MBC_NONE && from_line(f, s, level, at / MBC_LINE_WORDS, n, got))
-			return true;
-		for (uint32_t e = first; e <= last; e++) {
-			uint32_t L = mbc_load32_relaxed(e < last ? &t->ring[e] : &t->front[level]);
-
-			if (L && from_line(f, s, level, L - 1, n, got))
-				return true;
-		}
-	}
-	return false;
-}
-
-/* Level 2: lines are nobody's, at[] is where the slot found something last. */
-static bool from_top(struct mb_frames *f, struct mbc_slot *s, unsigned n, struct mbc_got *got)
-{
-	uint64_t b;
-
-	while (mbc_part_find(f, s, MB_GIANT, &b)) {
-		struct mbc_ref r = mbc_ref_get(f, MB_GIANT, b * MBC_BLOCK_LINES);
-		uint64_t part = mbc_load_seq(&r.block->part);
-		/* slots begin at different words, so as not to fight for the same one: eight to a line, line by
-		 * line */
-		uint64_t own = (uint64_t)(s - mbc_slot_at(f, 0));
-		unsigned turn = (unsigned)(own / MBC_LINE_WORDS %
-					   mbc_min(f->lines[MB_GIANT] - b * MBC_BLOCK_LINES, MBC_BLOCK_LINES));
-		uint64_t high = part & ~mbc_mask(0, turn);
-		unsigned hand;
-
-		if (!part) {
-			mbc_part_forget(f, s, MB_GIANT, b);
-			continue;
-		}
-		r = mbc_ref_at(r.block, MB_GIANT, b * MBC_BLOCK_LINES + mbc_lowest(high ? high : part));
-		if (mbc_line_take(f, s, r, (unsigned)(own % MBC_LINE_WORDS), n, got)) {
-			mbc_store_relaxed(&s->at[MB_GIANT], got->W);
-			mbc_slot_locate(f, s, MB_GIANT, mbc_word_at(f, MB_GIANT, got->W));
-			return true;
-		}
-		hand = mbc_hand(f, s, MB_GIANT, r.L);
-		mbc_part_clear(f, r);
-		/* seq: pairs with the free into an empty word, which sets its bit and then `part` */
-		if (!mbc_line_is_empty(r))
-			mbc_part_set(f, r);
-		mbc_unhand(f, s, hand);
-	}
-	return false;
-}
-
-static int alloc_once(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
-{
-	int rc = -MBC_ENOMEM;
-
-	if (from_held(f, s, level, n, got))
-		return 0;
-	if (level == MB_GIANT)
-		return from_top(f, s, n, got) ? 0 : -MBC_ENOMEM;
-	if (from_ring(f, s, level, n, got) || from_part(f, s, level, n, got))
-		return 0;
-	rc = from_above(f, s, level, n, got);
-	if (rc && from_others(f, s, level, n, got))
-		return 0;
-	return rc;
-}
-
-/* Gives up the lines below a level that slots hold and do not use, so that their frames can become whole. */
-static void collect(struct mb_frames *f, struct mbc_slot *s, unsigned level)
-{
-	for (unsigned l = 0; l < level; l++)
-		for (uint32_t k = 0; k <= f->slots; k++) {
-			struct mbc_slot *t = mbc_slot_at(f, k);
-
-			/* in band a level-0 line of another slot may be in use this moment, in a block that
-			 * would vanish */
-			if (t == s ||
-			    (mbc_load32_relaxed(&t->state) == MBC_SLOT_OPEN && !(f->in_band && l == 0)))
-				mbc_slot_drop(f, s, t, l);
-		}
-	mbc_blocks_sweep(f, s);
-}
-
-static int alloc_patiently(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n,
-			   struct mbc_got *got)
-{
-	int rc = alloc_once(f, s, level, n, got);
-
-	for (unsigned tries = 0; rc == -MBC_EAGAIN && tries < 1000; tries++) {
-		mbc_pause();
-		rc = alloc_once(f, s, level, n, got);
-	}
-	return rc == -MBC_EAGAIN ? -MBC_ENOMEM : rc;
-}
-
-/* What the common path could not do. */
-static MBC_COLD int alloc_slow(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n,
-			       struct mbc_got *got)
-{
-	int rc;
-
-	if (level < f->lowest)
-		return -MBC_EPERM;
-	rc = alloc_once(f, s, level, n, got);
-	if (!rc)
-		return 0;
-	if (level > f->lowest)
-		collect(f, s, level);
-	return alloc_patiently(f, s, level, n, got);
-}
 
 static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
@@ -299,163 +22,288 @@ static MBC_COLD int alloc_one_slow(struct mb_frames *f, mb_slot slot, unsigned l
 		return -MBC_EBADF;
 	if (level >= MB_LEVELS)
 		return -MBC_EINVAL;
-	rc = alloc_slow(f, s, level, 1, &got);
+	rc = mbc_find(f, s, level, 1, &got);
 	if (!rc)
 		out->n = (got.W * MBC_WORD_BITS + mbc_lowest(got.mask)) << (MB_LEVEL_SHIFT * level);
 	return rc;
 }
 
-/* The word that at[] names, or one without frames where its place is not known, as in a slot never opened. */
-static MBC_INLINE mbc_a64 *held_word(const struct mb_frames *f, const struct mbc_slot *s, unsigned level)
+/* The word of a place, as in where[]; of place 0 one without frames, as for a slot that was never opened. */
+static MBC_INLINE mbc_a64 *word_of(const struct mb_frames *f, uint32_t place)
 {
-	return (mbc_a64 *)((uintptr_t)&f->nowhere +
-			   (uint64_t)mbc_load32_relaxed(&s->where[level]) * sizeof(mbc_a64));
+	return (mbc_a64 *)((uintptr_t)&f->nowhere + (uint64_t)place * sizeof(mbc_a64));
+}
+
+/* Takes the lowest frame of a word; 0: there is none. */
+static MBC_INLINE uint64_t take_lowest(mbc_a64 *word)
+{
+	uint64_t v = mbc_load_relaxed(word);
+
+	/* pairs with the free that set the bit; seq: after where[], see aim_on() */
+	while (v && !mbc_cas_seq(word, &v, v & (v - 1)))
+		;
+	return v & (~v + 1);
 }
 
 /*
- * The word that at[] names is empty, or somebody was faster: goes on to the next one of the line that has
+ * The slot goes on to the next words of its line: where[] and base[] name another word of it than at[] from now on,
+ * which needs to name the line only. Before the word is taken from by an operation that is seq, and followed by
+ * still_ours(): whoever takes the line away exchanges at[], then stores 0 to where[]. So either his 0 comes last,
+ * or we see at[] gone.
+ */
+static MBC_INLINE void aim_on(struct mbc_slot *s, unsigned level, uint32_t where, uint64_t base)
+{
+	mbc_store_relaxed(&s->base[level], base);
+	mbc_store32_relaxed(&s->where[level], where);
+}
+
+static MBC_INLINE void still_ours(struct mbc_slot *s, unsigned level)
+{
+	/* seq: see above */
+	if (MBC_SELDOM(mbc_load_seq(&s->at[level]) == MBC_NONE))
+		mbc_slot_aim_nowhere(s, level);
+}
+
+/* How many words of its line follow a word. */
+static MBC_INLINE unsigned words_behind(const mbc_a64 *word)
+{
+	return MBC_LINE_WORDS - 1 - (unsigned)((uintptr_t)word / sizeof(*word) % MBC_LINE_WORDS);
+}
+
+/*
+ * The word that where[] names is empty, or somebody was faster: goes on to the next one of the line that has
  * something. Levels 0 and 1, and mostly the same as from_held(); of its own because it is due every 64 frames.
  */
 static MBC_COLD int alloc_next(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_at(f, slot.n);
-	uint64_t at = mbc_load_relaxed(&s->at[level]);
-	mbc_a64 *word = held_word(f, s, level);
+	uint32_t where = mbc_load32_relaxed(&s->where[level]);
+	uint64_t base = mbc_own64(&s->base[level]), bit;
+	mbc_a64 *word = word_of(f, where);
+	unsigned more = where ? words_behind(word) : 0;
 
-	if (!mbc_slot_is_open(f, slot) || at == MBC_NONE || word == &f->nowhere || level == MB_GIANT)
-		return alloc_one_slow(f, slot, level, out);
-	for (unsigned k = 0; at % MBC_LINE_WORDS + k < MBC_LINE_WORDS; k++) {
-		uint64_t v = mbc_load_relaxed(word + k);
-
-		while (v)
-			if (mbc_cas_acquire(word + k, &v, v & (v - 1))) {
-				uint64_t next = at + k;
-
-				out->n = (next * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
-				/* fails if the line was taken away from us meanwhile */
-				if (k && mbc_cas_seq(&s->at[level], &at, next))
-					mbc_store32_relaxed(&s->where[level],
-							    mbc_load32_relaxed(&s->where[level]) + k);
-				return 0;
-			}
+	while (more && !mbc_load_relaxed(word)) {
+		word++;
+		where++;
+		base += MBC_WORD_BITS * mb_level_frames((enum mb_level)level);
+		more--;
 	}
-	return alloc_one_slow(f, slot, level, out);
+	/* a slot that is not open has no place */
+	if (!where || !mbc_load_relaxed(word))
+		return alloc_one_slow(f, slot, level, out);
+	aim_on(s, level, where, base);
+	bit = take_lowest(word);
+	still_ours(s, level);
+	if (!bit)
+		return alloc_one_slow(f, slot, level, out);
+	out->n = base + (mbc_lowest64(bit) << (MB_LEVEL_SHIFT * level));
+	return 0;
 }
 
-/* The frame of the lowest bit of a word, given the word's address. Out of band. */
-static MBC_INLINE uint64_t frame_at(const struct mb_frames *f, unsigned level, const mbc_a64 *word, uint64_t v)
+/* The word in front was published while its last frame was taken, which may have been the line's. */
+static MBC_COLD int alloc_tidy(struct mb_frames *f, mb_slot slot, unsigned level, const mb_frame *out)
 {
-	uint64_t off = (uintptr_t)word - (uintptr_t)f - f->off_block[level];
-	uint64_t W =
-	    off / sizeof(mbc_a64) - (off / MBC_PAGE + 1) * (2 * sizeof(struct mbc_line) / sizeof(mbc_a64));
-
-	return (W * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
+	mbc_part_tidy(f, mbc_slot_at(f, slot.n),
+		      mbc_ref_sure(f, level, out->n >> (MB_LEVEL_SHIFT * (level + 1))));
+	return 0;
 }
 
 /*
- * No line is held. The one that full memory lives on: a frame came back into a word of which nothing else is
- * free, and is taken again where it is. All else goes the long way.
+ * No line is held. The one that full memory lives on: a frame came back into a word that was empty, and is taken
+ * again where it is. Like the common path it calls nothing but at its end.
  *
- * Fact 1: front and back speak of one word, which was empty when it was put there. Whoever frees into it while
- * it is not empty relies on us, and his bit is seen here, or else his CAS finds the word empty after ours and
- * he remembers it himself. The line's other words are remembered by others, as they were before.
+ * Fact 1: the word in front was empty when it was put there. Whoever frees into it while it is not empty relies
+ * on us, and his bit is seen here, or else his CAS finds the word empty after ours and he remembers it himself.
+ * The line's other words are remembered by others, as they were before.
  */
-static MBC_COLD int alloc_back(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
+static MBC_INLINE int alloc_back(struct mb_frames *f, mb_slot slot, unsigned level, uint64_t found,
+				 mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_at(f, slot.n);
-	uint32_t back = level < MB_GIANT ? mbc_load32_relaxed(&s->back[level]) : 0;
-	mbc_a64 *word = &f->nowhere + back;
-	struct mbc_block *block;
-	uint64_t v, off;
-	unsigned i;
+	uint32_t back = mbc_load32_relaxed(&s->back[level]);
+	mbc_a64 *word = word_of(f, back);
+	const struct mbc_block *block = mbc_block_around(word);
+	uint64_t v, now, part;
 
-	if (!back || mbc_load32_relaxed(&s->state) != MBC_SLOT_OPEN)
+	/* a slot that is not open has nothing in front */
+	if (found || !back)
+		return alloc_next(f, slot, level, out);
+	part = mbc_load_relaxed(&block->part);
+	/*
+	 * A hint, so look whether the line is one of ours still. If it is marked, or somebody holds it, or it is
+	 * published, the long way sees to that: fact 2 of hint.h.
+	 */
+	if (MBC_SELDOM(mbc_says(mbc_load_seq(&block->special) | mbc_load_relaxed(&block->held) | part,
+				mbc_line_around(word))))
 		return alloc_one_slow(f, slot, level, out);
-	off = (uintptr_t)word - (uintptr_t)f;
-	/* blocks are pages, and their headers are two lines */
-	block = (struct mbc_block *)mbc_at(f, off & ~(uint64_t)(MBC_PAGE - 1));
-	i = (unsigned)(off % MBC_PAGE / sizeof(struct mbc_line)) - 2;
 	v = mbc_load_relaxed(word);
-	/* as in from_entry(): a hint, so look whether the line is still one of ours */
-	if (!v || (v & (v - 1)) || !((mbc_load_seq(&block->split) & ~mbc_load_seq(&block->drain)) >> i & 1) ||
-	    /* if it is published, the long way sees to that: fact 2 of hint.h */
-	    (mbc_load_relaxed(&block->part) >> i & 1) || !mbc_cas_acquire(word, &v, 0))
+	now = v & (v - 1);
+	/* acquire: pairs with the free that set the bit */
+	if (MBC_SELDOM(!v) || MBC_SELDOM(!mbc_cas_acquire(word, &v, now)))
 		return alloc_one_slow(f, slot, level, out);
+	out->n = mbc_own64(&s->base[level]) + (mbc_lowest64(v) << (MB_LEVEL_SHIFT * level));
+	if (MBC_SELDOM(now))
+		return 0;
 	mbc_store32_relaxed(&s->back[level], 0);
-	mbc_store32_relaxed(&s->front[level], 0);
-	out->n = frame_at(f, level, word, v);
+	if (MBC_SELDOM(mbc_load_seq(&block->part) != part))
+		return alloc_tidy(f, slot, level, out);
 	return 0;
 }
 
-/* The common path: a bit of the word that at[] names. A slot that is closed names none. */
+/* found: what the word had that where[] names; not 0: somebody was faster. */
+static MBC_COLD int alloc_base_back(struct mb_frames *f, mb_slot slot, uint64_t found, mb_frame *out)
+{
+	return alloc_back(f, slot, MB_BASE, found, out);
+}
+
+static MBC_COLD int alloc_huge_back(struct mb_frames *f, mb_slot slot, uint64_t found, mb_frame *out)
+{
+	return alloc_back(f, slot, MB_HUGE, found, out);
+}
+
+/* The common path: a bit of the word that where[] names. A slot that is closed names none. Levels 0 and 1. */
 static MBC_INLINE int alloc_one(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
 {
 	struct mbc_slot *s = mbc_slot_at(f, slot.n);
-	uint64_t at, v;
 	mbc_a64 *word;
+	uint64_t v;
 
 	if (MBC_SELDOM(slot.n >= f->slots))
 		return alloc_one_slow(f, slot, level, out);
-	at = mbc_load_relaxed(&s->at[level]);
-	if (MBC_SELDOM(at == MBC_NONE))
-		return alloc_back(f, slot, level, out);
-	word = held_word(f, s, level);
+	word = word_of(f, mbc_load32_relaxed(&s->where[level]));
 	v = mbc_load_relaxed(word);
 	/* acquire: pairs with the free that set the bit */
 	if (MBC_SELDOM(!v) || MBC_SELDOM(!mbc_cas_acquire(word, &v, v & (v - 1))))
-		return alloc_next(f, slot, level, out);
-	out->n = (at * MBC_WORD_BITS + mbc_lowest(v)) << (MB_LEVEL_SHIFT * level);
+		return (level == MB_BASE ? alloc_base_back : alloc_huge_back)(f, slot, v, out);
+	out->n = mbc_own64(&s->base[level]) + (mbc_lowest64(v) << (MB_LEVEL_SHIFT * level));
 	return 0;
+}
+
+/* Level 2: at[] is a hint, and nobody takes it away. */
+static MBC_COLD int alloc_giant(struct mb_frames *f, mb_slot slot, mb_frame *out)
+{
+	struct mbc_slot *s = mbc_slot_get(f, slot);
+	uint64_t bit;
+
+	if (s) {
+		bit = take_lowest(word_of(f, mbc_load32_relaxed(&s->where[MB_GIANT])));
+		if (bit) {
+			out->n = (mbc_load_relaxed(&s->at[MB_GIANT]) * MBC_WORD_BITS + mbc_lowest(bit))
+				 << (MB_LEVEL_SHIFT * MB_GIANT);
+			return 0;
+		}
+	}
+	return alloc_one_slow(f, slot, MB_GIANT, out);
+}
+
+static MBC_COLD int alloc_huge(struct mb_frames *f, mb_slot slot, mb_frame *out)
+{
+	return alloc_one(f, slot, MB_HUGE, out);
+}
+
+static MBC_COLD int alloc_larger(struct mb_frames *f, mb_slot slot, unsigned level, mb_frame *out)
+{
+	/* with owners an intent comes first */
+	if (mbc_owned_pool(f) || level >= MB_LEVELS)
+		return alloc_one_slow(f, slot, level, out);
+	return level == MB_HUGE ? alloc_huge(f, slot, out) : alloc_giant(f, slot, out);
 }
 
 int mb_frame_alloc(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out)
 {
-	if (MBC_OFTEN(level == MB_BASE))
-		return alloc_one(f, slot, MB_BASE, out);
-	/* with owners an intent comes first */
-	if ((unsigned)level >= MB_LEVELS || mbc_owned_pool(f))
-		return alloc_one_slow(f, slot, level, out);
-	return alloc_one(f, slot, level, out);
+	if (MBC_SELDOM(level != MB_BASE))
+		return alloc_larger(f, slot, (unsigned)level, out);
+	return alloc_one(f, slot, MB_BASE, out);
 }
 
-/* Writes out the lowest n bits of v as frames of word W; returns what is left of v. */
-static MBC_INLINE uint64_t write_out(uint64_t v, uint64_t W, unsigned shift, mb_frame *out, unsigned n)
+/* Writes out n frames that follow one another. */
+static MBC_INLINE void write_run(uint64_t x, unsigned shift, mb_frame *out, unsigned n)
 {
-	unsigned first = mbc_lowest(v);
-	uint64_t x = (W * MBC_WORD_BITS + first) << shift, run = v >> first;
+	mbc_two at = {x, x + (UINT64_C(1) << shift)}, step = {UINT64_C(2) << shift, UINT64_C(2) << shift};
 
-	/* mostly they are neighbours */
-	if ((run & mbc_mask(0, n)) == mbc_mask(0, n)) {
-		for (unsigned k = 0; k < n; k++)
-			out[k].n = x + ((uint64_t)k << shift);
-		return v & ~(mbc_mask(0, n) << first);
+	for (; n >= 8; n -= 8, out += 8) {
+		MBC_TWO_AT(&out[0]) = at;
+		at += step;
+		MBC_TWO_AT(&out[2]) = at;
+		at += step;
+		MBC_TWO_AT(&out[4]) = at;
+		at += step;
+		MBC_TWO_AT(&out[6]) = at;
+		at += step;
 	}
-	for (unsigned k = 0; k < n; k++, v &= v - 1)
-		out[k].n = (W * MBC_WORD_BITS + mbc_lowest(v)) << shift;
-	return v;
+	for (unsigned k = 0; k < n; k++)
+		out[k].n = at[0] + ((uint64_t)k << shift);
 }
 
-/* As many as there are in the word that at[] names. */
+/*
+ * As many as there are in a word, whose first frame is base, but count at most. They are written before they are
+ * got, and once more if somebody was faster.
+ */
+static MBC_INLINE unsigned batch_word(mbc_a64 *word, uint64_t base, unsigned shift, mb_frame *out,
+				      unsigned count)
+{
+	uint64_t v = mbc_load_relaxed(word), rest;
+	unsigned n;
+
+	do {
+		unsigned first = v ? mbc_lowest(v) : 0;
+		unsigned most = count < MBC_WORD_BITS - first ? count : MBC_WORD_BITS - first;
+
+		if (!v)
+			return 0;
+		/* mostly they are neighbours */
+		if ((v >> first & mbc_mask(0, most)) == mbc_mask(0, most)) {
+			n = most;
+			write_run(base + ((uint64_t)first << shift), shift, out, n);
+			rest = v & ~(mbc_mask(0, most) << first);
+			continue;
+		}
+		for (n = 0, rest = v; n < most && rest; n++, rest &= rest - 1)
+			out[n].n = base + (mbc_lowest64(rest) << shift);
+		/* pairs with the frees that set the bits; seq: after where[] */
+	} while (!mbc_cas_seq(word, &v, rest));
+	return n;
+}
+
+/* Writes out the frames of a mask. */
+static unsigned write_mask(struct mbc_got got, unsigned shift, mb_frame *out)
+{
+	uint64_t base = got.W * MBC_WORD_BITS << shift, m = got.mask;
+	unsigned first = mbc_lowest(m), n = mbc_popcount(m);
+
+	if (m >> first == mbc_mask(0, n)) {
+		write_run(base + ((uint64_t)first << shift), shift, out, n);
+		return n;
+	}
+	for (unsigned k = 0; m; m &= m - 1)
+		out[k++].n = base + (mbc_lowest64(m) << shift);
+	return n;
+}
+
+/* As many as there are from the word that where[] names to the end of its line. Levels 0 and 1. */
 static unsigned batch_held(struct mb_frames *f, struct mbc_slot *s, unsigned level, mb_frame *out,
 			   unsigned count)
 {
-	uint64_t at = mbc_load_relaxed(&s->at[level]), v, rest;
-	mbc_a64 *word;
-	unsigned n;
+	uint32_t where = mbc_load32_relaxed(&s->where[level]);
+	unsigned shift = MB_LEVEL_SHIFT * level, done = 0, n;
+	uint64_t base = mbc_own64(&s->base[level]);
+	mbc_a64 *word = word_of(f, where);
 
-	if (at == MBC_NONE)
+	if (!where)
 		return 0;
-	word = held_word(f, s, level);
-	v = mbc_load_relaxed(word);
-	do {
-		if (!v)
-			return 0;
-		n = mbc_popcount(v);
-		n = n < count ? n : count;
-		rest = write_out(v, at, MB_LEVEL_SHIFT * level, out, n);
-		/* acquire: pairs with the frees that set the bits */
-	} while (!mbc_cas_acquire(word, &v, rest));
-	return n;
+	for (unsigned more = words_behind(word) + 1; more && done < count;
+	     more--, word++, where++, base += UINT64_C(64) << shift) {
+		if (!mbc_load_relaxed(word))
+			continue;
+		aim_on(s, level, where, base);
+		n = batch_word(word, base, shift, out + done, count - done);
+		done += n;
+		/* nothing was exchanged: what still_ours() is to see may come later */
+		if (!n)
+			mbc_slot_aim_nowhere(s, level);
+	}
+	still_ours(s, level);
+	return done;
 }
 
 /* In a pool with owners: as many as one word gives. */
@@ -463,13 +311,11 @@ static MBC_COLD int batch_intended(struct mb_frames *f, struct mbc_slot *s, unsi
 				   unsigned count)
 {
 	struct mbc_got got;
-	int rc = alloc_slow(f, s, level, count, &got);
-	unsigned n = mbc_popcount(got.mask);
+	int rc = mbc_find(f, s, level, count, &got);
 
 	if (rc)
 		return rc;
-	write_out(got.mask, got.W, MB_LEVEL_SHIFT * level, out, n);
-	return (int)n;
+	return (int)write_mask(got, MB_LEVEL_SHIFT * level, out);
 }
 
 int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level, mb_frame *out, unsigned count)
@@ -485,18 +331,17 @@ int mb_frame_alloc_batch(struct mb_frames *f, mb_slot slot, enum mb_level level,
 	if (mbc_owned_pool(f))
 		return batch_intended(f, s, level, out, count);
 	while (done < count) {
-		unsigned n = batch_held(f, s, level, out + done, count - done);
+		unsigned n = level < MB_GIANT ? batch_held(f, s, level, out + done, count - done) : 0;
 		struct mbc_got got;
 		int rc;
 
 		done += n;
 		if (n)
 			continue;
-		rc = alloc_slow(f, s, level, count - done, &got);
+		rc = mbc_find(f, s, level, count - done, &got);
 		if (rc)
 			return done ? (int)done : rc;
-		for (uint64_t m = got.mask; m; m &= m - 1)
-			out[done++].n = (got.W * MBC_WORD_BITS + mbc_lowest(m)) << shift;
+		done += write_mask(got, shift, out + done);
 	}
 	return (int)done;
 }

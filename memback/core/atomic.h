@@ -129,6 +129,37 @@ static inline void mbc_store32_release(mbc_a32 *a, uint32_t v)
 	__atomic_store_n(&a->raw, v, __ATOMIC_RELEASE);
 }
 
+/*
+ * What only the calling thread writes, and others read, or compare and find different: a plain access, which the
+ * compiler may make part of another instruction. A thread sanitizer takes a comparison that fails for a write.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MBC_OWN_IS_ATOMIC 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(MBC_OWN_IS_ATOMIC)
+static inline uint32_t mbc_own32(const mbc_a32 *a)
+{
+	return mbc_load32_relaxed(a);
+}
+
+static inline uint64_t mbc_own64(const mbc_a64 *a)
+{
+	return mbc_load_relaxed(a);
+}
+#else
+static inline uint32_t mbc_own32(const mbc_a32 *a)
+{
+	return a->raw;
+}
+
+static inline uint64_t mbc_own64(const mbc_a64 *a)
+{
+	return a->raw;
+}
+#endif
+
 static inline uint32_t mbc_swap32_seq(mbc_a32 *a, uint32_t v)
 {
 	mbc_atomic_yield();

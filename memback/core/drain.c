@@ -56,7 +56,7 @@ static bool mark_line(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 
 	while (mbc_is_split(r) && mbc_is_draining(f, MB_HUGE, r.L)) {
 		mbc_or_seq(&r.block->drain, r.bit);
-		mbc_or_seq(&r.block->special, r.bit);
+		mbc_special_set(r);
 		marked = mbc_is_split(r) && mbc_is_draining(f, MB_HUGE, r.L);
 		was_marked = true;
 		if (marked)
@@ -64,7 +64,7 @@ static bool mark_line(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 		mbc_and_seq(&r.block->special, ~r.bit);
 		mbc_and_seq(&r.block->drain, ~r.bit);
 		if (mbc_has(&r.block->ragged, r.bit))
-			mbc_or_seq(&r.block->special, r.bit);
+			mbc_special_set(r);
 	}
 	mbc_unpin(f, s);
 	if (was_marked && !marked)
@@ -94,7 +94,7 @@ void mbc_settle_split(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 		mbc_or_seq(mbc_online_at(f, level, W), MBC_FULL);
 		mbc_or_seq(mbc_drain_at(f, level, W), MBC_FULL);
 	}
-	mbc_or_seq(&r.block->special, r.bit);
+	mbc_special_set(r);
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
 		swallow(f, s, level, L * MBC_LINE_WORDS + w);
 	mbc_unpin(f, s);
@@ -162,6 +162,7 @@ static int keep_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 {
 	struct mbc_ref r = mbc_ref_get(f, level, L);
 	struct mbc_got got;
+	uint64_t held;
 
 	if (r.block && mbc_has(&r.block->owned, r.bit))
 		return -MBC_EBUSY;
@@ -184,7 +185,9 @@ static int keep_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, ui
 	}
 	r = mbc_ref_get(f, level, L);
 	/* the split gave the line to the slot: take it out of at[], and keep `held` */
-	if (mbc_swap_seq(&s->at[level], MBC_NONE) / MBC_LINE_WORDS != L && !keep(f, s, r))
+	held = mbc_swap_seq(&s->at[level], MBC_NONE);
+	mbc_slot_aim_nowhere(s, level);
+	if (held / MBC_LINE_WORDS != L && !keep(f, s, r))
 		return -MBC_EBUSY;
 	kept->r = r;
 	kept->used = true;
@@ -291,7 +294,7 @@ static bool forget_late_mark(struct mbc_ref r)
 	mbc_and_seq(&r.block->special, ~r.bit);
 	if (!mbc_is_split(r))
 		return false;
-	mbc_or_seq(&r.block->special, r.bit);
+	mbc_special_set(r);
 	return true;
 }
 
@@ -302,7 +305,7 @@ static void mark_giant(struct mb_frames *f, struct mbc_slot *s, uint64_t giant)
 
 	if (!mbc_is_online(f, MB_GIANT, giant))
 		return;
-	mbc_or_seq(&top.block->special, top.bit);
+	mbc_special_set(top);
 	mbc_or_seq(mbc_drain_at(f, MB_GIANT, giant / MBC_WORD_BITS), mbc_bit(giant));
 	swallow(f, s, MB_GIANT, giant / MBC_WORD_BITS);
 	while (mbc_is_split(r) && !mbc_has(&r.block->owned, r.bit)) {

@@ -3,7 +3,7 @@
  * layout.h - where everything lies, as arithmetic.
  *
  *   a line  = 64 bytes = 8 words = 512 bits, one cache line; bit set = that frame is free
- *   a block = 4 KiB = 128-byte header + 62 lines = 31,744 frames of the level's size
+ *   a block = 4 KiB = 62 lines + 128 bytes about them = 31,744 frames of the level's size
  *
  *   level   frame     a line covers   a block covers
  *     0     4 KiB         2 MiB          124 MiB        (with a base of 4 KiB)
@@ -37,6 +37,7 @@
 #define MBC_LAYOUT_H
 
 #include "atomic.h"
+#include "bits.h"
 
 #include <memback/frames.h>
 
@@ -59,12 +60,10 @@
 #define MBC_EUSERS   87
 #define MBC_EALREADY 114
 
-#define MBC_WORD_BITS      64u
 #define MBC_LINE_WORDS     8u
 #define MBC_LINE_FRAMES    512u
 #define MBC_BLOCK_LINES    62u
 #define MBC_PAGE           4096u
-#define MBC_FULL           UINT64_MAX          /* a word whose frames are all free */
 #define MBC_NONE           UINT64_MAX          /* no line is held */
 #define MBC_TIERS          5u                  /* 64^5 blocks are more than the 2^41 frames that there may be */
 #define MBC_MAX_FRAMES     (UINT64_C(1) << 37) /* so that 32 bits count the words of the metadata */
@@ -81,6 +80,8 @@ struct mbc_line {
 };
 
 struct mbc_block {
+	/* first, so that line i is the page's cache line i: whoever has a word's address needs no division */
+	struct mbc_line line[MBC_BLOCK_LINES];
 	/* truth, one cache line; bit i speaks of line i */
 	mbc_a64 split;   /* the frame above is split: the line is valid */
 	mbc_a64 special; /* not all of it is plain: look at the words below, and at the masks */
@@ -89,17 +90,17 @@ struct mbc_block {
 	mbc_a64 owned;   /* the frame above is allocated whole to an owner, who has holes in it */
 	mbc_a64 host;    /* level 0, in band: the block itself lies in a frame of this line */
 	mbc_a64 gone;    /* level 1: the giant frame above is allocated whole to an owner, all of it holes */
-	mbc_a64 truth_spare;
+	mbc_a64 plain;   /* levels 0 and 1, out of band, without owners: split, not special, and no frame of it
+			    was ever split itself: all that a free of one of its frames has to know */
 	/* hints, another cache line */
 	mbc_a64 part; /* something is free, and it is nobody's */
 	mbc_a64 held; /* a slot allocates from it (or somebody has it for a moment) */
 	mbc_a64 hint_spare[6];
-	struct mbc_line line[MBC_BLOCK_LINES];
 };
 
 _Static_assert(sizeof(struct mbc_line) == 64, "a line is a cache line");
-_Static_assert(offsetof(struct mbc_block, part) == 64, "truth and hints do not share a cache line");
-_Static_assert(offsetof(struct mbc_block, line) == 128, "the header has 128 bytes");
+_Static_assert(offsetof(struct mbc_block, split) == MBC_PAGE - 128, "what speaks of the lines has 128 bytes");
+_Static_assert(offsetof(struct mbc_block, part) == MBC_PAGE - 64, "truth and hints do not share a cache line");
 _Static_assert(sizeof(struct mbc_block) == MBC_PAGE, "a block is a page");
 
 enum mbc_slot_state {
@@ -114,20 +115,29 @@ enum mbc_slot_state {
  * levels 0 and 1 (its `held` bit says so), and only a hint at level 2. Its owner moves it by CAS, everybody
  * else may only exchange it for MBC_NONE.
  * ring[]: lines (L + 1) that the slot freed into and that no part bit names; only its owner writes it.
+ *
+ * where[] and base[] are what the common path reads, and all that it reads: the place of a word, as words from
+ * f->nowhere, and the number of its first frame.
+ *
+ * Fact 1: where[n] != 0 => the line of that word was held when it was stored. Its owner stores where[], then
+ * exchanges or compares and swaps at[]; who takes the line away exchanges at[] for MBC_NONE, then stores 0 to
+ * where[]. So where[] names a line that was taken away only until whoever took it has stored the 0, and only to
+ * whoever was about to move on to it; nobody goes on to allocate from it. A 0 that comes late, when the owner has
+ * moved on, costs him a look at at[] once. Out of band no harm comes of a word that is read late (fact 1 of line.h);
+ * in band nobody else takes a line of level 0 away (inband.h).
+ * Fact 2: back[n] != 0 => at[n] was MBC_NONE when it was stored, and where[n] is 0: base[n] is of one of them.
  */
 struct mbc_slot {
 	mbc_a64 at[MB_LEVELS];
 	mbc_a32 state; /* enum mbc_slot_state */
 	mbc_a32 guard; /* in band: the level-0 block (+ 1) that it looks into and that must not vanish */
+	mbc_a32 where[MB_LEVELS]; /* the place of word at[]; 0: unknown, or none. Level 2: never taken away */
+	mbc_a32 slot_spare;
+	mbc_a64 base[2]; /* levels 0 and 1: the first base frame of the word that where[] or back[] names */
+	mbc_a32 back[2]; /* levels 0 and 1: the place of a word that came to have something free while no line
+			     was held; it is before those of the ring. 0: none */
 	mbc_a32 ring[MBC_RING0 + MBC_RING1];
 	mbc_a32 turn[2]; /* of the rings of levels 0 and 1: where the next line goes, entries in use << 16 */
-	mbc_a32 where[MB_LEVELS]; /* of word at[], its place: words from f->nowhere; its owner's alone. 0:
-				     unknown */
-	mbc_a32 where_spare;
-	mbc_a32 front[2]; /* levels 0 and 1: the line (L + 1) before those of the ring, its owner's alone as
-			     they are */
-	mbc_a32 back[2];  /* the only word of it that this is for, its place as in where[]; 0: any */
-	mbc_a64 slot_spare[1];
 };
 
 _Static_assert(sizeof(struct mbc_slot) == 128, "a slot is two cache lines");
@@ -213,42 +223,6 @@ static inline bool mbc_head_equal(const struct mb_frames *a, const struct mb_fra
 #define MBC_DIR_GOING 0x80000000u
 #define MBC_DIR_BUSY  UINT32_MAX
 
-/* ---- bits: no instruction beyond plain x86-64, no library -------------------------------------------- */
-
-static inline unsigned mbc_lowest(uint64_t v) /* v != 0 */
-{
-	return (unsigned)__builtin_ctzll(v);
-}
-
-static inline unsigned mbc_popcount(uint64_t v)
-{
-	v -= (v >> 1) & UINT64_C(0x5555555555555555);
-	v = (v & UINT64_C(0x3333333333333333)) + ((v >> 2) & UINT64_C(0x3333333333333333));
-	v = (v + (v >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-	return (unsigned)((v * UINT64_C(0x0101010101010101)) >> 56);
-}
-
-/* Bits [first, first + count), first < 64, first + count <= 64. */
-static inline uint64_t mbc_mask(unsigned first, unsigned count)
-{
-	return count >= 64 ? MBC_FULL : ((UINT64_C(1) << count) - 1) << first;
-}
-
-/* The lowest bits of v, at most n of them. */
-static inline uint64_t mbc_lowest_bits(uint64_t v, unsigned n)
-{
-	uint64_t rest = v;
-
-	while (rest && n--)
-		rest &= rest - 1;
-	return v ^ rest;
-}
-
-static inline uint64_t mbc_min(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* ---- addresses -------------------------------------------------------------------------------------- */
 
 static inline void *mbc_at(const struct mb_frames *f, uint64_t off)
@@ -260,14 +234,14 @@ static inline void *mbc_at(const struct mb_frames *f, uint64_t off)
 
 static inline struct mbc_slot *mbc_slot_at(const struct mb_frames *f, uint32_t n)
 {
-	return (struct mbc_slot *)mbc_at(f, MBC_OFF_SLOTS + (uint64_t)n * sizeof(struct mbc_slot));
+	/* in this order: the constant becomes part of the accesses */
+	return (struct mbc_slot *)((uintptr_t)f + (uint64_t)n * sizeof(struct mbc_slot) + MBC_OFF_SLOTS);
 }
 
 /* Is it the number of a slot that is open? */
 static inline bool mbc_slot_is_open(const struct mb_frames *f, mb_slot slot)
 {
-	/* relaxed: the slot belongs to the calling thread */
-	return slot.n < f->slots && mbc_load32_relaxed(&mbc_slot_at(f, slot.n)->state) == MBC_SLOT_OPEN;
+	return slot.n < f->slots && mbc_own32(&mbc_slot_at(f, slot.n)->state) == MBC_SLOT_OPEN;
 }
 
 /* The slot, or NULL: not a slot, or not open. */
@@ -313,6 +287,15 @@ static inline struct mbc_block *mbc_block_sure(const struct mb_frames *f, unsign
 	return (struct mbc_block *)mbc_at(f, off);
 }
 
+/*
+ * The block of frame X of a level, X / (512 * 62). There are 2^37 frames at most, so that Y = X / 1024 < 2^27, and
+ * 31 * 0x42108422 = 2^35 + 30: the product is too large by less than Y * 30 / (31 * 2^35) < 1 / 31 block.
+ */
+static inline uint64_t mbc_block_of_frame(uint64_t X)
+{
+	return (X >> 10) * 0x42108422u >> 35;
+}
+
 /* The block of a line. There are less than 2^32 lines: dividing 32 bits costs one multiplication. */
 static inline uint64_t mbc_block_of(uint64_t L)
 {
@@ -328,30 +311,57 @@ struct mbc_ref {
 	unsigned level;
 };
 
-static inline struct mbc_ref mbc_ref_at(struct mbc_block *block, unsigned level, uint64_t L)
+/* Line L of block number b. */
+static inline struct mbc_ref mbc_ref_in(struct mbc_block *block, uint64_t b, unsigned level, uint64_t L)
 {
-	unsigned i = (unsigned)(L - mbc_block_of(L) * MBC_BLOCK_LINES);
+	/* L - b * 62 < 64 */
+	unsigned i = (unsigned)(L + 2 * b) % MBC_WORD_BITS;
 
 	return (struct mbc_ref){block, &block->line[i], UINT64_C(1) << i, L, level};
+}
+
+static inline struct mbc_ref mbc_ref_at(struct mbc_block *block, unsigned level, uint64_t L)
+{
+	return mbc_ref_in(block, mbc_block_of(L), level, L);
 }
 
 /* As mbc_block_at(): block is NULL where there is none. */
 static inline struct mbc_ref mbc_ref_get(const struct mb_frames *f, unsigned level, uint64_t L)
 {
-	struct mbc_block *block = mbc_block_at(f, level, mbc_block_of(L));
+	uint64_t b = mbc_block_of(L);
+	struct mbc_block *block = mbc_block_at(f, level, b);
 
 	if (mbc_by_directory(f, level) && !block)
 		return (struct mbc_ref){NULL, NULL, 0, L, level};
-	return mbc_ref_at(block, level, L);
+	return mbc_ref_in(block, b, level, L);
 }
 
 /* The same for a line whose block is there beyond doubt. */
 static inline struct mbc_ref mbc_ref_sure(const struct mb_frames *f, unsigned level, uint64_t L)
 {
-	return mbc_ref_at(mbc_block_sure(f, level, mbc_block_of(L)), level, L);
+	uint64_t b = mbc_block_of(L);
+
+	return mbc_ref_in(mbc_block_sure(f, level, b), b, level, L);
 }
 
-/* Word W of a level whose line exists. A block's header shifts all words behind it by 128 bytes. */
+/* The block that a word lies in; and the line of it there, modulo 64. */
+static inline struct mbc_block *mbc_block_around(const mbc_a64 *word)
+{
+	return (struct mbc_block *)((uintptr_t)word & ~(uintptr_t)(MBC_PAGE - 1));
+}
+
+static inline uint64_t mbc_line_around(const mbc_a64 *word)
+{
+	return (uintptr_t)word / sizeof(struct mbc_line);
+}
+
+/* What a word of a block says of line i, modulo 64. */
+static inline bool mbc_says(uint64_t word, uint64_t i)
+{
+	return word >> i % MBC_WORD_BITS & 1;
+}
+
+/* Word W of a level whose line exists. Each block before it shifts it by the 128 bytes about its lines. */
 static inline mbc_a64 *mbc_word_at(const struct mb_frames *f, unsigned level, uint64_t W)
 {
 	uint64_t b = mbc_block_of(W / MBC_LINE_WORDS);
@@ -359,8 +369,7 @@ static inline mbc_a64 *mbc_word_at(const struct mb_frames *f, unsigned level, ui
 
 	if (mbc_by_directory(f, level))
 		start = (uint64_t)(uintptr_t)mbc_block_sure(f, level, b) - b * MBC_PAGE;
-	return (mbc_a64 *)(uintptr_t)(start + sizeof(struct mbc_block) -
-				      MBC_BLOCK_LINES * sizeof(struct mbc_line) + W * sizeof(mbc_a64) +
+	return (mbc_a64 *)(uintptr_t)(start + W * sizeof(mbc_a64) +
 				      b * (MBC_PAGE - MBC_BLOCK_LINES * sizeof(struct mbc_line)));
 }
 
@@ -378,6 +387,56 @@ static inline mbc_a64 *mbc_drain_at(const struct mb_frames *f, unsigned level, u
 static inline bool mbc_has(const mbc_a64 *word, uint64_t bit)
 {
 	return (mbc_load_seq(word) & bit) != 0;
+}
+
+/*
+ * plain: whoever frees looks at this one word, before he sets the bit and again afterwards. To clear it is always
+ * right, and costs time only.
+ *
+ * Fact 3: plain => split, not special, no line below it is split; but for whoever is about to clear it.
+ *   - It is set by whoever splits the frame above, after `split`, and before any frame of the line is anybody's. He
+ *     looks at `special` after that, and clears it again; who sets `special` looks at `plain` after that: one of the
+ *     two sees the other.
+ *   - It is cleared before `split` is, by who has all frames of the line; and, by who has a frame of it, before that
+ *     one is split.
+ *   - Who sets `special`, and then sweeps what is free: a free whose second look was too early is swept (drain.h).
+ */
+static inline void mbc_plain_clear(struct mbc_ref r)
+{
+	if (mbc_has(&r.block->plain, r.bit))
+		mbc_and_seq(&r.block->plain, ~r.bit);
+}
+
+static inline void mbc_special_set(struct mbc_ref r)
+{
+	mbc_or_seq(&r.block->special, r.bit);
+	mbc_plain_clear(r);
+}
+
+/* The line comes to be: its frame above is the caller's, and lies in line up (levels 0 and 1). */
+static inline void mbc_split_set_below(const struct mb_frames *f, struct mbc_ref up, struct mbc_ref r)
+{
+	bool common = f->base_end && r.level < MB_GIANT;
+
+	if (common && r.level == MB_BASE)
+		mbc_plain_clear(up);
+	mbc_or_seq(&r.block->split, r.bit);
+	if (!common || mbc_has(&r.block->special, r.bit))
+		return;
+	mbc_or_seq(&r.block->plain, r.bit);
+	if (mbc_has(&r.block->special, r.bit))
+		mbc_plain_clear(r);
+}
+
+static inline void mbc_split_set(const struct mb_frames *f, struct mbc_ref r)
+{
+	mbc_split_set_below(f, mbc_ref_sure(f, r.level + 1, r.L / MBC_LINE_FRAMES), r);
+}
+
+static inline void mbc_split_clear(struct mbc_ref r)
+{
+	mbc_plain_clear(r);
+	mbc_and_seq(&r.block->split, ~r.bit);
 }
 
 static inline bool mbc_is_split(struct mbc_ref r)

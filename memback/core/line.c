@@ -88,12 +88,6 @@ bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)
 	return true;
 }
 
-/* Of use to an allocation: valid, of the pool's own, not leaving. */
-static bool usable(struct mbc_ref r)
-{
-	return mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && !mbc_has(&r.block->owned, r.bit);
-}
-
 static void leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 {
 	/* `held` is what kept an in-band block here; from now on the guard does */
@@ -101,8 +95,9 @@ static void leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 		r = mbc_pin(f, s, r.level, r.L);
 	/* seq, and so are the loads that follow: fact 5 */
 	mbc_and_seq(&r.block->held, ~r.bit);
-	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && usable(r) && !mbc_line_is_empty(r) &&
-	    !mbc_has(&r.block->held, r.bit))
+	/* mostly it is left because nothing is left in it */
+	if (!mbc_line_is_empty(r) && !(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && mbc_line_usable(r) &&
+	    !mbc_line_is_empty(r) && !mbc_has(&r.block->held, r.bit))
 		mbc_part_set(f, r);
 	mbc_unpin(f, s);
 }
@@ -135,10 +130,12 @@ static inline void move_plain(struct mb_frames *f, struct mbc_slot *s, struct mb
 {
 	unsigned level = r.level;
 	uint64_t W = r.L * MBC_LINE_WORDS + w;
-	/* seq: pairs with the swap in mbc_slot_drop(): the line is left by one of the two */
-	uint64_t old = mbc_swap_seq(&s->at[level], W);
+	uint64_t old;
 
-	mbc_slot_locate(f, s, level, &r.line->word[w]);
+	mbc_front_to_ring(f, s, level);
+	mbc_slot_aim(f, s, level, W, &r.line->word[w]);
+	/* seq: pairs with the swap in mbc_slot_drop(): the line is left by one of the two */
+	old = mbc_swap_seq(&s->at[level], W);
 	if (old != MBC_NONE && old / MBC_LINE_WORDS != r.L)
 		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
 }
@@ -172,8 +169,10 @@ static MBC_COLD void drop_named(struct mb_frames *f, struct mbc_slot *s, struct 
 		/* its owner may have moved on; seq: as the swap below */
 		bool ok = mbc_cas_seq(&whose->at[level], &old, MBC_NONE);
 
-		if (ok)
+		if (ok) {
+			mbc_slot_aim_nowhere(whose, level);
 			mbc_line_leave(f, s, mbc_ref_sure(f, level, named / MBC_LINE_WORDS));
+		}
 		mbc_unhand(f, s, hand);
 		if (ok)
 			return;
@@ -189,8 +188,10 @@ void mbc_slot_drop(struct mb_frames *f, struct mbc_slot *s, struct mbc_slot *who
 		return;
 	}
 	old = mbc_swap_seq(&whose->at[level], MBC_NONE);
-	if (old != MBC_NONE)
+	if (old != MBC_NONE) {
+		mbc_slot_aim_nowhere(whose, level);
 		mbc_line_leave(f, s, mbc_ref_sure(f, level, old / MBC_LINE_WORDS));
+	}
 }
 
 void mbc_slots_drop_line(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
@@ -217,16 +218,16 @@ static bool hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 			return false;
 		mbc_part_clear(f, r);
 	}
-	if (usable(r))
+	if (mbc_line_usable(r))
 		while (w < MBC_LINE_WORDS && !mbc_load_relaxed(&r.line->word[w]))
 			w++;
-	if (w == MBC_LINE_WORDS || !usable(r)) {
+	if (w == MBC_LINE_WORDS || !mbc_line_usable(r)) {
 		mbc_line_leave(f, s, r);
 		return false;
 	}
 	move_to(f, s, r, w);
 	/* seq: either whoever drains sees our at[], or we see `drain` */
-	if (!usable(r)) {
+	if (!mbc_line_usable(r)) {
 		mbc_slot_drop(f, s, s, r.level);
 		return false;
 	}
@@ -243,6 +244,19 @@ bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 }
 
 /* ---- split ------------------------------------------------------------------------------------------ */
+
+/* All words but the first; one by one, since a loop costs three times as much. */
+static inline void fill_rest(struct mbc_line *line)
+{
+	_Static_assert(MBC_LINE_WORDS == 8, "one by one");
+	mbc_store_release(&line->word[1], MBC_FULL);
+	mbc_store_release(&line->word[2], MBC_FULL);
+	mbc_store_release(&line->word[3], MBC_FULL);
+	mbc_store_release(&line->word[4], MBC_FULL);
+	mbc_store_release(&line->word[5], MBC_FULL);
+	mbc_store_release(&line->word[6], MBC_FULL);
+	mbc_store_release(&line->word[7], MBC_FULL);
+}
 
 /* Stores the ones, but for the first n frames, which are got, and the frame that a block lies in. */
 static void fill(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsigned n, struct mbc_got *got)
@@ -262,8 +276,7 @@ static void fill(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsi
 	/* release: pairs with the acquire of whoever takes a bit */
 	mbc_store_release(&r.line->word[0], v & ~mask);
 	if (!host) {
-		for (unsigned w = 1; w < MBC_LINE_WORDS; w++)
-			mbc_store_release(&r.line->word[w], MBC_FULL);
+		fill_rest(r.line);
 		return;
 	}
 	for (unsigned w = 1; w < MBC_LINE_WORDS; w++)
@@ -273,7 +286,7 @@ static void fill(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, unsi
 static int split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L, unsigned n, uint64_t home,
 		 struct mbc_got *got)
 {
-	struct mbc_ref r;
+	struct mbc_ref r, up = mbc_ref_sure(f, level + 1, L / MBC_LINE_FRAMES);
 	bool mine;
 
 	if (mbc_point(MBC_POINT_SPLIT_OPEN) || (f->in_band && level == 0 && mbc_block_enter(f, s, L, home)))
@@ -282,7 +295,7 @@ static int split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64
 	/* a passer-by with a stale hint may have the bit for a moment: then the line is just nobody's */
 	mine = !(mbc_or_seq(&r.block->held, r.bit) & r.bit);
 	/* seq, and before the ones: fact 2 */
-	mbc_or_seq(&r.block->split, r.bit);
+	mbc_split_set_below(f, up, r);
 	mbc_point(MBC_POINT_SPLIT_FILL);
 	fill(f, s, r, n, got);
 	if (mine)
@@ -290,7 +303,8 @@ static int split(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64
 	else
 		mbc_remember(f, s, level, L);
 	mbc_unpin(f, s);
-	if (mbc_leaves_perhaps(f, level + 1, L))
+	/* seq: after what was stored, as in mbc_leaves_perhaps() */
+	if (mbc_has(&up.block->special, up.bit))
 		mbc_settle_split(f, s, level, L);
 	return 0;
 }
@@ -359,7 +373,7 @@ static bool merge_once(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r
 	}
 	mbc_settle_merge(f, r);
 	/* the words are 0: fact 2 */
-	mbc_and_seq(&r.block->split, ~r.bit);
+	mbc_split_clear(r);
 	/* who drains may have marked it in between; who marks it from now on sees that it is no more */
 	mbc_settle_merge(f, r);
 	return true;
@@ -380,7 +394,7 @@ static bool merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 		if (f->in_band && r.level == MB_BASE)
 			mbc_block_try_vanish(f, s, r.block);
 		mbc_free_own(f, s, r.level + 1, r.L);
-	} else if (!mbc_has(&r.block->held, r.bit) && usable(r) && !mbc_line_is_empty(r)) {
+	} else if (!mbc_has(&r.block->held, r.bit) && mbc_line_usable(r) && !mbc_line_is_empty(r)) {
 		mbc_part_set(f, r);
 	}
 	return done;
@@ -401,104 +415,4 @@ bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)
 	mbc_unhand(f, s, hand);
 	mbc_deed_done(f, s, deed, r.L);
 	return done;
-}
-
-/* ---- rings ------------------------------------------------------------------------------------------ */
-
-/* A line has fallen out of a ring. */
-static void publish(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
-{
-	struct mbc_ref r = mbc_pin(f, s, level, L);
-
-	if (!r.block)
-		return;
-	/* a line that is held is its holder's to publish: fact 5 */
-	if (usable(r) && !mbc_has(&r.block->held, r.bit) && !mbc_line_is_empty(r))
-		mbc_part_set(f, r);
-	mbc_unpin(f, s);
-}
-
-static mbc_a32 *ring_of(struct mbc_slot *s, unsigned level, uint32_t *size)
-{
-	*size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
-	return level == MB_BASE ? s->ring : s->ring + MBC_RING0;
-}
-
-/* relaxed throughout: others read rings as hints only */
-static uint32_t ring_swap(struct mbc_slot *s, unsigned level, mbc_a32 *entry, uint32_t v)
-{
-	uint32_t out = mbc_load32_relaxed(entry), turn = mbc_load32_relaxed(&s->turn[level]);
-
-	mbc_store32_relaxed(entry, v);
-	mbc_store32_relaxed(&s->turn[level], turn + ((uint32_t)(v != 0) << 16) - ((uint32_t)(out != 0) << 16));
-	return out;
-}
-
-void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry)
-{
-	uint32_t size;
-
-	ring_swap(s, level, ring_of(s, level, &size) + entry, 0);
-}
-
-/* A line takes the place of another one in the ring, which is in hand until it is published. */
-static MBC_COLD void ring_evict(struct mb_frames *f, struct mbc_slot *s, unsigned level, mbc_a32 *entry,
-				uint64_t L)
-{
-	uint32_t out = mbc_load32_relaxed(entry);
-	unsigned hand = mbc_hand(f, s, level, out - 1);
-
-	ring_swap(s, level, entry, (uint32_t)L + 1);
-	publish(f, s, level, out - 1);
-	mbc_unhand(f, s, hand);
-}
-
-void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L)
-{
-	uint32_t size, turn, next;
-	mbc_a32 *ring;
-
-	if (level == MB_GIANT) {
-		mbc_part_set(f, mbc_ref_sure(f, level, L));
-		return;
-	}
-	ring = ring_of(s, level, &size);
-	turn = mbc_load32_relaxed(&s->turn[level]);
-	if (mbc_load32_relaxed(&ring[(turn - 1) & (size - 1)]) == (uint32_t)L + 1)
-		return;
-	for (uint32_t k = 0; k < size && turn >> 16; k++)
-		if (mbc_load32_relaxed(&ring[k]) == (uint32_t)L + 1)
-			return;
-	next = turn & (size - 1);
-	mbc_store32_relaxed(&s->turn[level], (turn & 0xffff0000u) | ((turn + 1) & (size - 1)));
-	if (mbc_load32_relaxed(&ring[next]))
-		ring_evict(f, s, level, &ring[next], L);
-	else
-		ring_swap(s, level, &ring[next], (uint32_t)L + 1);
-}
-
-MBC_COLD void mbc_front_move(struct mb_frames *f, struct mbc_slot *s, unsigned level)
-{
-	mbc_remember(f, s, level, mbc_load32_relaxed(&s->front[level]) - 1);
-	mbc_store32_relaxed(&s->front[level], 0);
-	mbc_store32_relaxed(&s->back[level], 0);
-}
-
-void mbc_ring_flush(struct mb_frames *f, struct mbc_slot *s, unsigned level)
-{
-	uint32_t size;
-	mbc_a32 *ring = ring_of(s, level, &size);
-
-	mbc_front_to_ring(f, s, level);
-	for (uint32_t k = 0; k < size; k++) {
-		uint32_t out = mbc_load32_relaxed(&ring[k]);
-		unsigned hand;
-
-		if (!out)
-			continue;
-		hand = mbc_hand(f, s, level, out - 1);
-		ring_swap(s, level, &ring[k], 0);
-		publish(f, s, level, out - 1);
-		mbc_unhand(f, s, hand);
-	}
 }

@@ -51,16 +51,31 @@ static inline void mbc_unpin(struct mb_frames *f, struct mbc_slot *s)
 		mbc_store32_release(&s->guard, 0);
 }
 
-/*
- * at[] was set to the number of this word: keeps its place beside it, so that the common path need not divide.
- * In band, blocks of level 0 may lie too far for 32 bits; such a place is unknown, and looked up each time.
- */
-static inline void mbc_slot_locate(const struct mb_frames *f, struct mbc_slot *s, unsigned level,
-				   const mbc_a64 *word)
+/* The place of a word, as in where[]. In band, blocks of level 0 may lie too far for 32 bits: unknown, 0. */
+static inline uint32_t mbc_place_of(const struct mb_frames *f, const mbc_a64 *word)
 {
 	uint64_t place = ((uintptr_t)word - (uintptr_t)&f->nowhere) / sizeof(mbc_a64);
 
-	mbc_store32_relaxed(&s->where[level], place <= UINT32_MAX ? (uint32_t)place : 0);
+	return place <= UINT32_MAX ? (uint32_t)place : 0;
+}
+
+/*
+ * at[] will be the number of this word: keeps its place beside it, so that the common path need not divide. Before
+ * at[] is set: fact 1 of struct mbc_slot.
+ */
+static inline void mbc_slot_aim(const struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t W,
+				const mbc_a64 *word)
+{
+	if (level < MB_GIANT)
+		mbc_store_relaxed(&s->base[level], W * MBC_WORD_BITS << (MB_LEVEL_SHIFT * level));
+	mbc_store32_relaxed(&s->where[level], mbc_place_of(f, word));
+}
+
+/* The line that at[] named was taken away, or is given up: after at[] was set to MBC_NONE. */
+static inline void mbc_slot_aim_nowhere(struct mbc_slot *s, unsigned level)
+{
+	/* release: whoever takes a line away goes on by operations that are seq */
+	mbc_store32_release(&s->where[level], 0);
 }
 
 /* Frames that were got: bits of one word. */
@@ -83,6 +98,12 @@ static inline bool mbc_line_is_empty(struct mbc_ref r)
 	return !any;
 }
 bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r);
+
+/* Of use to an allocation: valid, of the pool's own, not leaving. */
+static inline bool mbc_line_usable(struct mbc_ref r)
+{
+	return mbc_is_split(r) && !mbc_has(&r.block->drain, r.bit) && !mbc_has(&r.block->owned, r.bit);
+}
 
 /* Makes the line the slot's, and leaves the one it had. False: somebody's, or of no use. r is pinned. */
 bool mbc_line_hold(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
@@ -108,15 +129,23 @@ bool mbc_merge(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r);
 /* Remembers that the line has something free: in the slot's ring, and what falls out of that, as part. */
 void mbc_remember(struct mb_frames *f, struct mbc_slot *s, unsigned level, uint64_t L);
 /*
- * The line in front of the ring goes into the ring. A frame that came back into an empty word is in front, with
- * its word: full memory lives on such frames. Out of band, in pools without owners.
+ * The line of the word in front of the ring goes into the ring. In front is the word that a frame came back into
+ * which was empty, while no line was held: full memory lives on such frames. Out of band, in pools without owners.
  */
 void mbc_front_move(struct mb_frames *f, struct mbc_slot *s, unsigned level);
 
 static inline void mbc_front_to_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level)
 {
-	if (mbc_load32_relaxed(&s->front[level]))
+	if (level < MB_GIANT && mbc_load32_relaxed(&s->back[level]))
 		mbc_front_move(f, s, level);
+}
+
+/* The line in front of a slot's ring, as in a ring (L + 1): 0: none. Of another slot, a hint. */
+static inline uint32_t mbc_front_line(const struct mbc_slot *s, unsigned level)
+{
+	if (!mbc_load32_relaxed(&s->back[level]))
+		return 0;
+	return (uint32_t)(mbc_load_relaxed(&s->base[level]) >> (MB_LEVEL_SHIFT * (level + 1))) + 1;
 }
 
 /* Forgets an entry of the ring; nobody need remember its line. */

@@ -53,7 +53,7 @@ static void split_used(struct mb_frames *f, struct mbc_slot *s, unsigned level, 
 		while (mbc_block_enter(f, s, L, home))
 			mbc_pause();
 	r = mbc_ref_get(f, level, L);
-	mbc_or_seq(&r.block->split, r.bit);
+	mbc_split_set(f, r);
 	mbc_unpin(f, s);
 	mbc_settle_split(f, s, level, L);
 }

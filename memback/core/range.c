@@ -11,8 +11,10 @@ struct mbc_slot *mbc_range_open(struct mb_frames *f)
 {
 	struct mbc_slot *s = mbc_slot_at(f, f->slots);
 
-	for (unsigned level = 0; level < MB_LEVELS; level++)
+	for (unsigned level = 0; level < MB_LEVELS; level++) {
 		mbc_store_relaxed(&s->at[level], MBC_NONE);
+		mbc_slot_aim_nowhere(s, level);
+	}
 	mbc_store32_release(&s->state, MBC_SLOT_OPEN);
 	return s;
 }
@@ -122,7 +124,7 @@ void mbc_masks_open(struct mb_frames *f, uint64_t L)
 		mbc_store_relaxed(mbc_drain_at(f, MB_HUGE, L * MBC_LINE_WORDS + w), 0);
 	}
 	/* seq, after the masks: whoever sees `special` sees them */
-	mbc_or_seq(&r.block->special, r.bit);
+	mbc_special_set(r);
 }
 
 unsigned mbc_edges_left(const struct mb_frames *f)
@@ -151,7 +153,7 @@ int mbc_edge_open(struct mb_frames *f, struct mbc_ref r, uint64_t online)
 		/* release, and seq after the masks: whoever sees `ragged` finds the edge and its masks */
 		mbc_store_release(&edge->line, r.L + 1);
 		mbc_or_seq(&r.block->ragged, r.bit);
-		mbc_or_seq(&r.block->special, r.bit);
+		mbc_special_set(r);
 		return 0;
 	}
 	return -MBC_ENOSPC;
@@ -162,7 +164,7 @@ void mbc_giant_tidied(struct mb_frames *f, uint64_t giant)
 	struct mbc_ref r = mbc_ref_get(f, MB_HUGE, giant);
 
 	mbc_and_seq(mbc_drain_at(f, MB_GIANT, giant / MBC_WORD_BITS), ~mbc_bit(giant));
-	mbc_and_seq(&r.block->split, ~r.bit);
+	mbc_split_clear(r);
 	mbc_and_seq(&r.block->special, ~r.bit);
 }
 
@@ -199,7 +201,7 @@ void mbc_huge_tidy(struct mb_frames *f, struct mbc_slot *s, uint64_t huge)
 		mbc_and_seq(mbc_online_at(f, MB_HUGE, huge / MBC_WORD_BITS), ~mbc_bit(huge));
 		mbc_and_seq(mbc_drain_at(f, MB_HUGE, huge / MBC_WORD_BITS), ~mbc_bit(huge));
 		mbc_part_clear(f, r);
-		mbc_and_seq(&r.block->split, ~r.bit);
+		mbc_split_clear(r);
 		mbc_and_seq(&r.block->drain, ~r.bit);
 		mbc_and_seq(&r.block->special, ~r.bit);
 		mbc_and_seq(&r.block->ragged, ~r.bit);
@@ -262,8 +264,8 @@ static void open_giant(struct mb_frames *f, uint64_t giant)
 		mbc_store_relaxed(mbc_online_at(f, MB_HUGE, giant * MBC_LINE_WORDS + w), 0);
 		mbc_store_relaxed(mbc_drain_at(f, MB_HUGE, giant * MBC_LINE_WORDS + w), 0);
 	}
-	mbc_or_seq(&r.block->special, r.bit);
-	mbc_or_seq(&r.block->split, r.bit);
+	mbc_special_set(r);
+	mbc_split_set(f, r);
 	mbc_or_seq(mbc_online_at(f, MB_GIANT, giant / MBC_WORD_BITS), mbc_bit(giant));
 }
 
@@ -298,7 +300,7 @@ static void add_base(struct mb_frames *f, struct mbc_slot *s, uint64_t W, uint64
 		/* cannot fail: the edges were counted, and only changes of ranges use them up */
 		if (mbc_edge_open(f, r, 0))
 			return;
-		mbc_or_seq(&r.block->split, r.bit);
+		mbc_split_set(f, r);
 		mbc_or_seq(mbc_online_at(f, MB_HUGE, huge / MBC_WORD_BITS), mbc_bit(huge));
 		mbc_unpin(f, s);
 	}

@@ -75,7 +75,7 @@ static void forget_piece(struct mb_frames *f, struct mbc_slot *s, struct mbc_pie
 		return;
 	/* a line must be special before something of it is offline, or a stray free would bring that back */
 	if (p.level == MB_GIANT)
-		mbc_or_seq(&r.block->special, r.bit);
+		mbc_special_set(r);
 	else if (p.level == MB_HUGE)
 		mbc_masks_open(f, r.L);
 	else if (mbc_edge_open(f, r, MBC_FULL))

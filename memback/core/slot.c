@@ -10,8 +10,10 @@ static bool try_open(struct mb_frames *f, uint32_t n)
 	if (mbc_load32_relaxed(&s->state) != MBC_SLOT_CLOSED ||
 	    !mbc_cas32_seq(&s->state, &closed, MBC_SLOT_OPENING))
 		return false;
-	for (unsigned level = 0; level < MB_LEVELS; level++)
+	for (unsigned level = 0; level < MB_LEVELS; level++) {
 		mbc_store_relaxed(&s->at[level], MBC_NONE);
+		mbc_slot_aim_nowhere(s, level);
+	}
 	/* release: whoever sees it open sees that it holds nothing yet */
 	mbc_store32_release(&s->state, MBC_SLOT_OPEN);
 	return true;

@@ -76,10 +76,30 @@ static unsigned holders(const struct mb_frames *f, struct mbc_ref r, bool *ring)
 		n += at != MBC_NONE && at / MBC_LINE_WORDS == r.L;
 		for (unsigned e = first; e < last; e++)
 			*ring = *ring || mbc_load32_relaxed(&s->ring[e]) == (uint32_t)r.L + 1;
-		*ring = *ring ||
-			(r.level < MB_GIANT && mbc_load32_relaxed(&s->front[r.level]) == (uint32_t)r.L + 1);
+		*ring = *ring || (r.level < MB_GIANT && mbc_front_line(s, r.level) == (uint32_t)r.L + 1);
 	}
 	return n;
+}
+
+/*
+ * Facts 1 and 2 of struct mbc_slot: what the common path reads is of the line that the slot holds. In a pool with
+ * owners nothing reads it, and who is killed leaves it as it is.
+ */
+static int check_places(const struct mb_frames *f, struct mb_flaw *flaw)
+{
+	for (uint32_t k = 0; k <= f->slots && !mbc_owned_pool(f); k++)
+		for (unsigned level = 0; level < MB_GIANT; level++) {
+			const struct mbc_slot *s = mbc_slot_at(f, k);
+			uint64_t at = mbc_load_relaxed(&s->at[level]),
+				 where = mbc_load32_relaxed(&s->where[level]);
+			uint64_t L = mbc_load_relaxed(&s->base[level]) >> (MB_LEVEL_SHIFT * (level + 1));
+
+			if (where && (mbc_load32_relaxed(&s->state) != MBC_SLOT_OPEN ||
+				      at / MBC_LINE_WORDS != L || mbc_load32_relaxed(&s->back[level])))
+				return flaw_at(flaw, "a slot allocates from a line that it does not hold",
+					       L * MBC_LINE_FRAMES << (MB_LEVEL_SHIFT * level));
+		}
+	return 0;
 }
 
 static bool tree_has(const struct mb_frames *f, unsigned level, uint64_t n)
@@ -99,7 +119,7 @@ static const char *check_whole(const struct mb_frames *f, struct mbc_ref r)
 		return "a line that is not split has a set bit";
 	if (mbc_has(&r.block->ragged, r.bit) || mbc_has(&r.block->drain, r.bit) ||
 	    mbc_has(&r.block->owned, r.bit) || mbc_has(&r.block->host, r.bit) ||
-	    mbc_has(&r.block->special, r.bit))
+	    mbc_has(&r.block->special, r.bit) || mbc_has(&r.block->plain, r.bit))
 		return "a line that is not split is marked";
 	if (gone && (r.level != MB_HUGE || !mbc_owned_pool(f) || mbc_check_used(f, MB_GIANT, r.L) != 0))
 		return "a frame is gone that nobody owns";
@@ -163,6 +183,8 @@ static const char *check_split(const struct mb_frames *f, struct mbc_ref r)
 		what = check_word(f, r, w);
 	if (!what && r.level >= f->lowest && r.level < MB_GIANT && !owned)
 		what = check_hints(f, r);
+	if (!what && mbc_has(&r.block->plain, r.bit) && mbc_has(&r.block->special, r.bit))
+		what = "a line is plain and special";
 	return what;
 }
 
@@ -224,5 +246,5 @@ int mb_frames_validate(const struct mb_frames *f, enum mb_validate how, struct m
 	rc = check_edges(f, flaw);
 	for (uint64_t L = 0; L < f->lines[MB_GIANT] && !rc; L++)
 		rc = check_line(f, MB_GIANT, L, flaw);
-	return rc;
+	return rc ? rc : check_places(f, flaw);
 }

@@ -15,12 +15,12 @@ import sys
 MUTANTS = {
     'split-late': (
         'line.c',
-        '''	mbc_or_seq(&r.block->split, r.bit);
+        '''	mbc_split_set_below(f, up, r);
 	mbc_point(MBC_POINT_SPLIT_FILL);
 	fill(f, s, r, n, got);
 ''',
         '''	fill(f, s, r, n, got);
-	mbc_or_seq(&r.block->split, r.bit);
+	mbc_split_set_below(f, up, r);
 ''',
         'ones before split: a bit can be taken whose free is refused'),
     'merge-early': (
@@ -43,11 +43,11 @@ MUTANTS = {
         'a merge that fails gives back what is to leave, without a look at the marks'),
     'merge-mark-stays': (
         'line.c',
-        '''	mbc_and_seq(&r.block->split, ~r.bit);
+        '''	mbc_split_clear(r);
 	/* who drains may have marked it in between; who marks it from now on sees that it is no more */
 	mbc_settle_merge(f, r);
 ''',
-        '''	mbc_and_seq(&r.block->split, ~r.bit);
+        '''	mbc_split_clear(r);
 ''',
         'a mark that was set while the line was merged stays for the next one'),
     'drain-mark-stays': (
@@ -112,11 +112,12 @@ MUTANTS = {
     'leave-no-look': (
         'line.c',
         '''	mbc_and_seq(&r.block->held, ~r.bit);
-	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && usable(r) && !mbc_line_is_empty(r) &&
-	    !mbc_has(&r.block->held, r.bit))
+	/* mostly it is left because nothing is left in it */
+	if (!mbc_line_is_empty(r) && !(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && mbc_line_usable(r) &&
+	    !mbc_line_is_empty(r) && !mbc_has(&r.block->held, r.bit))
 		mbc_part_set(f, r);
 ''',
-        '''	bool any = usable(r) && !mbc_line_is_empty(r);
+        '''	bool any = mbc_line_usable(r) && !mbc_line_is_empty(r);
 
 	mbc_and_seq(&r.block->held, ~r.bit);
 	if (!(mbc_line_is_full(f, r) && mbc_merge(f, s, r)) && any && !mbc_has(&r.block->held, r.bit))
@@ -125,13 +126,11 @@ MUTANTS = {
         'leaving reads the words before it clears held: fact 5'),
     'move-store': (
         'line.c',
-        '''	uint64_t old = mbc_swap_seq(&s->at[level], W);
-
-	mbc_slot_locate''',
-        '''	uint64_t old = mbc_load_seq(&s->at[level]);
-
+        '''	old = mbc_swap_seq(&s->at[level], W);
+''',
+        '''	old = mbc_load_seq(&s->at[level]);
 	mbc_store_relaxed(&s->at[level], W);
-	mbc_slot_locate''',
+''',
         'at[] is not exchanged: two leave the line that it named'),
     'part-no-look': (
         'hint.c',
@@ -193,16 +192,23 @@ MUTANTS = {
         '''	    mbc_load_seq(&r.block->held) == r.bit &&
 ''',
         'a block vanishes of which another line was split meanwhile'),
+    'drop-keeps-place': (
+        'line.c',
+        '''	if (old != MBC_NONE) {
+		mbc_slot_aim_nowhere(whose, level);
+''',
+        '''	if (old != MBC_NONE) {
+''',
+        'a slot goes on to allocate from a line that was taken away'),
     'front-forgotten': (
         'free.c',
-        '''	if (front)
-		mbc_front_to_ring(f, s, level);
+        '''		mbc_front_to_ring(f, s, level);
 ''',
-        '''	(void)mbc_front_to_ring;
+        '''		mbc_store32_relaxed(&s->back[level], 0);
 ''',
         'the line in front is forgotten when another one comes there'),
     'front-not-flushed': (
-        'line.c',
+        'ring.c',
         '''	mbc_front_to_ring(f, s, level);
 	for (uint32_t k = 0; k < size; k++) {
 ''',
@@ -210,14 +216,16 @@ MUTANTS = {
 ''',
         'a slot that closes forgets the line in front of its ring'),
     'front-not-looked': (
-        'alloc.c',
+        'find.c',
         '''for (uint32_t e = first; e <= last; e++) {''',
         '''for (uint32_t e = first; e < last; e++) {''',
         'who lacks memory does not look at what other slots have in front'),
     'front-two': (
         'alloc.c',
-        '''if (!v || (v & (v - 1)) || !(''',
-        '''if (!v || !(''',
+        '''	now = v & (v - 1);
+''',
+        '''	now = 0;
+''',
         'a word in front is taken as one frame, and has two'),
     'judge-no-living': (
         'judge.c',
@@ -323,6 +331,7 @@ SCENARIO = {
     'drain-mark-stays': 'drain-last',
     'drain-online-first': 'drain-again',
     'drain-split-keeps': 'drain-split',
+    'drop-keeps-place': 'take-drop',
     'free-no-settle': 'drain-giant',
     'holes-split-first': 'holes',
     'fill-home': 'block-two',

@@ -8,7 +8,8 @@
  *
  *  - A load followed by a CAS loop is one step: the CAS succeeds only where the loaded value still holds, so
  *    what it does follows from the word at that moment; and a failed one only looks again.
- *  - Words that nobody reads on the strength of (intents, where[]) do not exist.
+ *  - Words that nobody reads on the strength of (intents) do not exist; nor does
+ *    where[], which the real code is checked for under the scheduler (fact 1 of struct mbc_slot).
  *  - The trees over the part bits have one block here, and so no tier: hint.pml models them.
  *  - Where a threshold or a hint of level 2 decides between two ways (worth holding, at[2]), both are tried.
  *

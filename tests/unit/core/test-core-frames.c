@@ -7,7 +7,7 @@ static void test_a3_a4_geometry_by_arithmetic(void **state)
 {
 	(void)state;
 	assert_int_equal(sizeof(struct mbc_block), 4096);
-	assert_int_equal(offsetof(struct mbc_block, line), 128);
+	assert_int_equal(offsetof(struct mbc_block, split), 4096 - 128);
 	assert_int_equal(MBC_BLOCK_LINES * MBC_LINE_FRAMES, (4096 - 128) * 8);
 	assert_int_equal(MBC_BLOCK_LINES * MBC_LINE_FRAMES, 31744);
 	/* 124 MiB of 4 KiB frames; 496 GiB of 16 MiB frames */

@@ -3,6 +3,7 @@
  * test-core-validate.c - each invariant is broken once, by a word of the metadata, and mb_frames_validate() says
  * which: so the tests that end with it can fail.
  */
+#include "hint.h"
 #include "layout.h"
 #include "pool.h"
 
@@ -119,6 +120,21 @@ static void not_held(struct mb_frames *f)
 	line(f, 0, 0).block->held.raw = 0;
 }
 
+static void plain_special(struct mb_frames *f)
+{
+	line(f, 0, 0).block->special.raw |= line(f, 0, 0).bit;
+}
+
+/* Its slot gave up the line, and goes on to allocate from it. */
+static void place_alone(struct mb_frames *f)
+{
+	struct mbc_ref r = line(f, 0, 0);
+
+	mbc_slot_at(f, slot.n)->at[0].raw = MBC_NONE;
+	r.block->held.raw &= ~r.bit;
+	mbc_part_set(f, r);
+}
+
 static void held_leaving(struct mb_frames *f)
 {
 	line(f, 0, 0).block->drain.raw |= 1;
@@ -210,6 +226,8 @@ static const struct {
     {"a line is held by no slot, or by two", plain, held_by_none},
     {"a slot holds a line that is not held", plain, not_held},
     {"a slot holds a line that is to leave", plain, held_leaving},
+    {"a line is plain and special", plain, plain_special},
+    {"a slot allocates from a line that it does not hold", plain, place_alone},
     {"a line with a part bit is not in the tree", plain, part_alone},
     {"a line with free frames is nobody's and has no part bit", plain, lose},
     {"a line that is wholly free is not merged", plain, not_merged},
