@@ -48,7 +48,7 @@ void boot_mark(struct mb_pool *pool)
 	atomic_store(&pool->vars->boot[1], now[1]);
 }
 
-static bool boot_is_ours(const struct mb_pool *pool)
+bool boot_is_ours(const struct mb_pool *pool)
 {
 	uint64_t now[2];
 

@@ -161,14 +161,12 @@ static int check_resident(struct mb_pool *pool, struct report *r)
 	return 0;
 }
 
-int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg)
+int pool_check_locked(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg)
 {
 	struct report r = {.fn = fn, .arg = arg};
 	struct pool_walk w = {pool, &r};
-	int rc = owner_serial_lock(pool);
+	int rc;
 
-	if (rc)
-		return rc;
 	check_allocator(pool, &r);
 	rc = mb_frames_walk(pool->frames, (mb_frame){0}, pool->size >> BASE_SHIFT, check_run, &w);
 	if (rc >= 0 && !r.stop)
@@ -177,6 +175,16 @@ int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg)
 		rc = check_resident(pool, &r);
 	if (rc >= 0 && !r.stop)
 		rc = check_kernel(pool, &r);
-	owner_serial_unlock(pool);
 	return rc < 0 ? rc : r.found;
+}
+
+int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg)
+{
+	int rc = owner_serial_lock(pool);
+
+	if (rc)
+		return rc;
+	rc = pool_check_locked(pool, fn, arg);
+	owner_serial_unlock(pool);
+	return rc;
 }

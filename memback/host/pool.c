@@ -150,6 +150,7 @@ int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct 
 	out->granule = pool->mem.granule;
 	out->maximum = pool->size;
 	out->rebuilt = pool->rebuilt;
+	out->kept = pool->kept;
 	out->budget = atomic_load_explicit(&pool->vars->budget, memory_order_relaxed);
 	out->budget_used = atomic_load_explicit(&pool->vars->budget_used, memory_order_relaxed);
 	out->huge_pages = pool->mem.huge_pages;

@@ -12,6 +12,9 @@ void pool_free(struct mb_pool *pool);
 /* Makes the allocator in the mapped records and puts all frames in; sets the budget. */
 int pool_start(struct mb_pool *pool, const struct records *r, uint64_t budget, struct mb_error *err);
 
+/* mb_pool_check() for who has the serial lock. */
+int pool_check_locked(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg);
+
 /* Resident bytes of the pool's memory, from the kernel; under pool->lock. */
 int pool_resident(struct mb_pool *pool, uint64_t *bytes);
 /* Adds the resident bytes of a space's window, from the kernel. */

@@ -348,6 +348,20 @@ static int check_frames(struct mb_pool *pool, const char *path, struct mb_error 
 	return 0;
 }
 
+/*
+ * A pool of another boot, as it was left: all its owners are dead and are buried, and what the check says then
+ * decides. What a crash of the machine left half written back is not worth keeping.
+ */
+static bool keep_pool(struct mb_pool *pool, const char *path, const struct records *r, struct mb_recovered *did)
+{
+	if (attach_frames(pool, path, r, NULL) || check_frames(pool, path, NULL) ||
+	    owner_bury_dead(pool, did) || pool_check_locked(pool, NULL, NULL))
+		return false;
+	boot_mark(pool);
+	pool->kept = true;
+	return true;
+}
+
 static int attach_serial(struct mb_pool *pool, const char *path, const struct records *r,
 			 struct mb_recovered *did, struct mb_error *err)
 {
@@ -355,6 +369,10 @@ static int attach_serial(struct mb_pool *pool, const char *path, const struct re
 
 	if (rc)
 		return host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
+	if (pool->keep && !boot_is_ours(pool) && keep_pool(pool, path, r, did)) {
+		owner_serial_unlock(pool);
+		return 0;
+	}
 	rc = boot_check(pool, r, err);
 	if (!rc)
 		rc = attach_frames(pool, path, r, err);
@@ -367,13 +385,8 @@ static int attach_serial(struct mb_pool *pool, const char *path, const struct re
 	return rc;
 }
 
-int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err)
-{
-	return mb_pool_attach_recovered(path, out, NULL, err);
-}
-
-int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_recovered *did,
-			     struct mb_error *err)
+static int attach_pool(const char *path, bool keep, struct mb_pool **out, struct mb_recovered *did,
+		       struct mb_error *err)
 {
 	struct mb_pool *pool = pool_new();
 	struct records r;
@@ -382,6 +395,7 @@ int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_r
 	host_clear(err);
 	if (!pool)
 		return host_error(err, -ENOMEM, "out of memory");
+	pool->keep = keep;
 	rc = attach_records(pool, path, &r, err);
 	if (!rc)
 		rc = attach_serial(pool, path, &r, did, err);
@@ -391,6 +405,22 @@ int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_r
 	}
 	*out = pool;
 	return 0;
+}
+
+int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err)
+{
+	return attach_pool(path, false, out, NULL, err);
+}
+
+int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_recovered *did,
+			     struct mb_error *err)
+{
+	return attach_pool(path, false, out, did, err);
+}
+
+int mb_pool_attach_kept(const char *path, struct mb_pool **out, struct mb_recovered *did, struct mb_error *err)
+{
+	return attach_pool(path, true, out, did, err);
 }
 
 /* ---- destroy ------------------------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ struct mb_pool {
 	uint64_t mem_dev, mem_ino; /* and what it is */
 	pthread_mutex_t lock;      /* the list of spaces; making owners in this process */
 	struct mb_space *spaces;
+	bool keep;         /* while attaching: a pool of another boot shall be repaired, not made empty */
+	bool kept;         /* it was of another boot, and was repaired when it was attached */
 	bool rebuilt;      /* made empty when it was attached, since it was of another boot */
 	unsigned fault_in; /* tests: the so-manyth step from now fails; 0: none does */
 };

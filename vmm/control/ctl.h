@@ -20,6 +20,7 @@ struct ctl_options {
 	/* pool create */
 	const char *size, *budget, *backing, *memory_file, *mode, *group, *max_size;
 	const char *svg; /* pool map */
+	bool keep;       /* pool recover */
 };
 
 /* Options that a command takes. */
@@ -29,6 +30,7 @@ enum ctl_takes {
 	CTL_WAIT = 1 << 2, /* --wait and --timeout */
 	CTL_POOL = 1 << 3, /* those of pool create */
 	CTL_SVG = 1 << 4,  /* --svg FILE */
+	CTL_KEEP = 1 << 5, /* --keep */
 };
 
 struct ctl_command {

@@ -8,15 +8,24 @@
 #include <string.h>
 #include <time.h>
 
-static int attach(const char *path, struct mb_pool **pool)
+static void say_if_of_another_boot(struct mb_pool *pool, const char *path)
 {
 	struct mb_pool_status status;
+	struct mb_error err;
+
+	if (mb_pool_get_status(pool, &status, &err) || !(status.rebuilt || status.kept))
+		return;
+	fprintf(stderr, "membackctl: %s was of another boot of this machine: %s\n", path,
+		status.kept ? "it was checked and repaired" : "it is empty now");
+}
+
+static int attach(const char *path, struct mb_pool **pool)
+{
 	struct mb_error err = {0};
 
 	if (mb_pool_attach(path, pool, &err))
 		return ctl_fail("%s", err.text);
-	if (!mb_pool_get_status(*pool, &status, &err) && status.rebuilt)
-		fprintf(stderr, "membackctl: %s was of another boot of this machine: it is empty now\n", path);
+	say_if_of_another_boot(*pool, path);
 	return 0;
 }
 
@@ -172,8 +181,9 @@ int ctl_pool_recover(const struct ctl_options *o, struct qmp_client *client, cha
 	int rc = 0;
 
 	(void)client;
-	if (mb_pool_attach_recovered(args[0], &pool, &did, &err))
+	if ((o->keep ? mb_pool_attach_kept : mb_pool_attach_recovered)(args[0], &pool, &did, &err))
 		return ctl_fail("%s", err.text);
+	say_if_of_another_boot(pool, args[0]);
 	if (mb_pool_recover(pool, &more, &err))
 		rc = ctl_fail("%s", err.text);
 	mb_pool_close(pool);

@@ -84,8 +84,11 @@ static const struct ctl_command commands[] = {
      "Holds at once; VMs that wait for memory go on if there is some. Nothing is taken from VMs that have "
      "more.\n",
      ctl_pool_set_budget},
-    {"pool recover", 2, "PATH", 1, CTL_JSON, "take back what dead VMs had",
-     "Whoever uses the pool does so by and by; this does it now, and says what it did.\n", ctl_pool_recover},
+    {"pool recover", 2, "PATH", 1, CTL_JSON | CTL_KEEP, "take back what dead VMs had",
+     "Whoever uses the pool does so by and by; this does it now, and says what it did.\n"
+     "  --keep              a pool of another boot of this machine, on a disk or a persistent device, is\n"
+     "                      checked and repaired; without it, it is made empty\n",
+     ctl_pool_recover},
     {"pool check", 2, "PATH", 1, CTL_JSON, "check a pool's sums, ledger and allocator",
      "Prints each discrepancy. Exit status 1 if there are any. What VMs do meanwhile can show as one.\n",
      ctl_pool_check},
@@ -152,7 +155,7 @@ static void print_command_help(FILE *to, const struct ctl_command *c)
 	fprintf(to, "Usage: membackctl %s%s%s%s [OPTION...]\n%c%s.\n\n%s",
 		c->takes & CTL_SOCKET ? "-s SOCKET " : "", c->name, *c->args ? " " : "", c->args,
 		c->summary[0] - 'a' + 'A', c->summary + 1, c->help);
-	if (c->takes & ~(unsigned)(CTL_POOL | CTL_SVG))
+	if (c->takes & ~(unsigned)(CTL_POOL | CTL_SVG | CTL_KEEP))
 		fputs("\nOptions:\n", to);
 	print_options(to, c->takes);
 }
@@ -168,7 +171,8 @@ enum option_id {
 	OPT_MODE,
 	OPT_GROUP,
 	OPT_MAX_SIZE,
-	OPT_SVG
+	OPT_SVG,
+	OPT_KEEP
 };
 
 static const struct option long_options[] = {
@@ -184,6 +188,7 @@ static const struct option long_options[] = {
     {"group", required_argument, NULL, OPT_GROUP},
     {"max-size", required_argument, NULL, OPT_MAX_SIZE},
     {"svg", required_argument, NULL, OPT_SVG},
+    {"keep", no_argument, NULL, OPT_KEEP},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {0},
@@ -191,7 +196,7 @@ static const struct option long_options[] = {
 
 struct parsed {
 	struct ctl_options options;
-	unsigned given; /* enum ctl_takes */
+	unsigned given;          /* enum ctl_takes */
 	const char *pool_option; /* the last of CTL_POOL's that was given */
 	bool help, version;
 };
@@ -232,6 +237,10 @@ static int parse_option(int id, struct parsed *p)
 	case OPT_SVG:
 		o->svg = optarg;
 		p->given |= CTL_SVG;
+		return 0;
+	case OPT_KEEP:
+		o->keep = true;
+		p->given |= CTL_KEEP;
 		return 0;
 	case 'w':
 		o->wait = true;
@@ -295,7 +304,7 @@ static const struct ctl_command *command_find(char **words, int count)
 
 static int check_options(const struct ctl_command *c, const struct parsed *p)
 {
-	const char *const names[] = {"socket", "json", "wait", p->pool_option, "svg"};
+	const char *const names[] = {"socket", "json", "wait", p->pool_option, "svg", "keep"};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (p->given & ~c->takes & 1u << i)

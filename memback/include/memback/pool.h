@@ -90,6 +90,13 @@ struct mb_recovered {
 MB_MUST_CHECK int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_recovered *did,
 					   struct mb_error *err);
 /*
+ * The same, but a pool of another boot of the machine, which lies on a disk or a persistent device, is not simply
+ * made empty: what its owners had, all of whom are dead, is taken back as ever, and if the check finds nothing
+ * then it goes on as it is. If the check does find something, it is made empty all the same. The status says which.
+ */
+MB_MUST_CHECK int mb_pool_attach_kept(const char *path, struct mb_pool **out, struct mb_recovered *did,
+				      struct mb_error *err);
+/*
  * Takes back all that dead owners had, whatever they were in the middle of when they died, and wakes who waits
  * for memory. Attaching, making a space and waiting do the same. Two that recover at once do it once; one that
  * is killed in here leaves the rest to the next. out and err may be NULL. -EAGAIN: somebody alive stood in the
@@ -122,6 +129,7 @@ struct mb_pool_status {
 	uint64_t owners;      /* live owners */
 	struct mb_frames_count frames;
 	bool huge_pages; /* large pages can be had */
+	bool kept;       /* it was of another boot, and this attaching repaired it, see mb_pool_attach_kept() */
 	bool rebuilt;    /* it was of another boot of the machine, so that this attaching made it empty */
 };
 /* Any thread. The resident bytes of a pool without a file are counted page by page. */

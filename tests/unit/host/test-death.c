@@ -316,13 +316,54 @@ static void another_boot_finds_it_empty(void **state)
 	finish(pool, "boot");
 }
 
+static struct mb_pool *attach_kept(const char *name, struct mb_recovered *did)
+{
+	struct mb_pool *pool = NULL;
+	struct mb_error err;
+
+	assert_int_equal(mb_pool_attach_kept(fixture_path(name), &pool, did, &err), 0);
+	return pool;
+}
+
+static void another_boot_repairs_it(void **state)
+{
+	struct mb_pool *pool;
+	struct mb_recovered did;
+	struct mb_pool_status s;
+	struct mb_error err;
+
+	(void)state;
+	for (int bad = 0; bad < 2; bad++) {
+		pool = new_pool("keep", 32 * MiB);
+		end(peer(fixture_path("keep"), "dead", true));
+		atomic_fetch_xor(&pool->vars->boot[1], 1);
+		if (bad) /* of a frame that is free */
+			atomic_fetch_xor(&pool->ledger[(64 * MiB >> HUGE_SHIFT) - 1], UINT64_C(1) << 63);
+		mb_pool_close(pool);
+		pool = attach_kept("keep", &did);
+		assert_int_equal(did.owners, !bad);
+		assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
+		assert_int_equal(s.kept, !bad);
+		assert_int_equal(s.rebuilt, bad);
+		assert_int_equal(s.resident, 0);
+		assert_int_equal(s.budget_used, 0);
+		assert_int_equal(s.budget, 32 * MiB);
+		mb_pool_close(pool);
+		pool = attach_kept("keep", &did);
+		assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
+		assert_false(s.kept || s.rebuilt);
+		finish(pool, "keep");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_the_dead_had_comes_back),      cmocka_unit_test(recovery_says_what_it_did),
 	    cmocka_unit_test(first_come_first_served),           cmocka_unit_test(waiters_are_woken),
 	    cmocka_unit_test(a_killed_waiter_is_in_nobodys_way), cmocka_unit_test(size_changes),
-	    cmocka_unit_test(another_boot_finds_it_empty),       cmocka_unit_test(bytes_come_back_in_steps),
+	    cmocka_unit_test(another_boot_repairs_it),           cmocka_unit_test(another_boot_finds_it_empty),
+	    cmocka_unit_test(bytes_come_back_in_steps),
 	};
 	const char *why;
 	int failed;
