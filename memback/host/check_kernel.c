@@ -29,8 +29,9 @@ struct owned {
 
 struct look {
 	struct mb_pool *pool;
-	struct report *report; /* NULL: what is nobody's was looked at before */
-	bool places;           /* the kernel tells them */
+	struct report *report;          /* NULL: what is nobody's was looked at before */
+	bool places;                    /* the kernel tells them */
+	uint64_t asked, data, data_end; /* from asked on, data comes first at data, and ends at data_end */
 	struct owned owned[OWNERS_MAX];
 	uint64_t lacking, lacking_frame; /* preallocated bytes that are not there; the first one's frame */
 };
@@ -47,12 +48,28 @@ static uint64_t next_data(const struct mb_pool *pool, uint64_t offset, uint64_t 
 	return (uint64_t)data;
 }
 
-static uint64_t data_in(const struct mb_pool *pool, uint64_t offset, uint64_t end)
+/*
+ * Bytes of data in [offset, end), of ranges that ascend. A stretch of data is looked up once, however many ranges lie
+ * in it: the kernel goes through it page by page to find its end.
+ */
+static uint64_t data_in(struct look *l, uint64_t offset, uint64_t end)
 {
-	uint64_t bytes = 0, stop = offset;
+	uint64_t bytes = 0;
 
-	for (uint64_t data; (data = next_data(pool, stop, end, &stop)) < end && stop > data;)
-		bytes += stop - data;
+	while (offset < end) {
+		uint64_t from, to;
+
+		if (offset < l->asked || offset >= l->data_end) {
+			l->asked = offset;
+			l->data = next_data(l->pool, offset, l->pool->size, &l->data_end);
+			if (l->data >= l->pool->size)
+				l->data_end = l->pool->size;
+		}
+		from = l->data > offset ? l->data : offset;
+		to = l->data_end < end ? l->data_end : end;
+		bytes += from < to ? to - from : 0;
+		offset = to > offset ? to : end;
+	}
 	return bytes;
 }
 
@@ -72,7 +89,7 @@ static void look_at_owned(struct look *l, uint64_t offset, uint64_t end, enum mb
 	uint64_t word =
 	    atomic_load_explicit(ledger_at(l->pool->ledger, offset >> BASE_SHIFT), memory_order_acquire);
 	struct ledger_entry e = ledger_unpack(word);
-	uint64_t bytes = l->places ? data_in(l->pool, offset, end) : 0;
+	uint64_t bytes = l->places ? data_in(l, offset, end) : 0;
 
 	if (!e.valid || e.owner >= OWNERS_MAX) /* check_pool.c says so */
 		return;
