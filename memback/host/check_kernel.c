@@ -5,7 +5,6 @@
  *   a frame that is nobody's                        holds nothing
  *   a page of a preallocated owner, not a hole      is there
  *   what an owner's frames hold                     is at most what the owner is charged
- *   an owner's holes in the allocator               are as many as its entry says
  *
  * From SEEK_DATA, which on a tmpfs tells each page; hugetlbfs and disks do not tell, and there st_blocks has to
  * do (check_pool.c). Owners inflate and deflate meanwhile, in steps between which two records may differ: what
@@ -24,7 +23,7 @@
 #define PAUSE_NS 5000000
 
 struct owned {
-	uint64_t resident, holes; /* bytes */
+	uint64_t resident; /* bytes */
 };
 
 struct look {
@@ -94,7 +93,6 @@ static void look_at_owned(struct look *l, uint64_t offset, uint64_t end, enum mb
 	if (!e.valid || e.owner >= OWNERS_MAX) /* check_pool.c says so */
 		return;
 	l->owned[e.owner].resident += bytes;
-	l->owned[e.owner].holes += state == MB_HOLE ? end - offset : 0;
 	if (state != MB_USED || !l->places || bytes == end - offset ||
 	    !atomic_load_explicit(&l->pool->owners[e.owner].prealloc, memory_order_relaxed))
 		return;
@@ -123,7 +121,7 @@ static int look_at_run(void *arg, const struct mb_run *run)
 
 /* An owner's sums as two records have them. */
 struct sums {
-	uint64_t resident, charged, holes, inflated; /* bytes */
+	uint64_t resident, charged; /* bytes */
 };
 
 /* What the rounds so far showed. Who changed meanwhile is at work, and may be in between two records. */
@@ -143,14 +141,12 @@ static struct sums sums_of(const struct look *l, uint32_t i)
 		return s;
 	s.resident = l->owned[i].resident;
 	s.charged = atomic_load_explicit(&e->charged, memory_order_relaxed);
-	s.holes = l->owned[i].holes;
-	s.inflated = atomic_load_explicit(&e->inflated, memory_order_relaxed);
 	return s;
 }
 
 static bool agree(const struct sums *s)
 {
-	return s->resident <= s->charged && s->holes == s->inflated;
+	return s->resident <= s->charged;
 }
 
 /* False: nothing is left to look at. */
@@ -184,11 +180,6 @@ static void report_owner(const struct mb_pool *pool, uint32_t i, const struct su
 		report_add(r, "budget", REPORT_NONE, REPORT_NONE, s->resident - s->charged,
 			   "the kernel holds %" PRIu64 " bytes of '%.63s', which is charged %" PRIu64,
 			   s->resident, name, s->charged);
-	if (s->holes != s->inflated)
-		report_add(r, "allocator", REPORT_NONE, REPORT_NONE, 0,
-			   "the allocator has %" PRIu64
-			   " bytes of holes of '%.63s', which says it has %" PRIu64,
-			   s->holes, name, s->inflated);
 }
 
 static void report_rounds(const struct mb_pool *pool, const struct rounds *rounds, struct report *r)
