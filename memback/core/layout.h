@@ -213,7 +213,7 @@ static inline bool mbc_head_equal(const struct mb_frames *a, const struct mb_fra
 	return same;
 }
 
-#define MBC_MAGIC UINT64_C(0x314b434142424d4d) /* "MMBBACK1" */
+#define MBC_MAGIC UINT64_C(0x324b434142424d4d) /* "MMBBACK2" */
 
 /*
  * An entry of the in-band directory: 0, the frame of the block, or MBC_DIR_BUSY while the block is being made.

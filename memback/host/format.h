@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define POOL_MAGIC     UINT64_C(0x31306b6361626d4d) /* "Mmback01" */
-#define POOL_VERSION   2u
+#define POOL_VERSION   3u
 #define POOL_PAGE      4096u
 #define POOL_PATH_MAX  3072u
 #define POOL_SIZE_MAX  (UINT64_C(64) << 40)
