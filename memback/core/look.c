@@ -232,33 +232,49 @@ enum mb_state mb_frame_state(const struct mb_frames *f, mb_frame frame)
 
 /* ---- count ------------------------------------------------------------------------------------------ */
 
-static int add_run(void *arg, const struct mb_run *run)
+/* 64 frames of a level; what is offline follows in the end. */
+static void count_word(unsigned level, const struct word_states *st, struct mb_frames_count *c)
 {
-	struct mb_frames_count *c = (struct mb_frames_count *)arg;
+	uint64_t used = ~(st->offline | st->free | st->hole | st->split);
+	unsigned shift = MB_LEVEL_SHIFT * level;
 
-	if (run->state == MB_OFFLINE)
-		c->offline += run->count;
-	else if (run->state == MB_FREE)
-		c->free += run->count;
-	else if (run->state == MB_HOLE)
-		c->holes += run->count;
-	else
-		c->used += run->count;
-	return 0;
+	for (unsigned l = 0; l <= level; l++)
+		c->whole[l] += (uint64_t)mbc_popcount(st->free) << (shift - MB_LEVEL_SHIFT * l);
+	c->holes += (uint64_t)mbc_popcount(st->hole) << shift;
+	c->used += (uint64_t)mbc_popcount(used) << shift;
 }
 
-/* Free frames and lines of one line that is split, and of those below it. */
+/* A line of base frames that is split, and of which no more than that need be known: nearly all are. */
+static bool count_plain(const struct mb_frames *f, uint64_t L, struct mb_frames_count *c)
+{
+	struct mbc_ref r;
+	uint64_t free = 0;
+
+	if (f->in_band || mbc_owned_pool(f))
+		return false;
+	r = mbc_ref_get(f, MB_BASE, L);
+	if (!mbc_is_split(r) || mbc_has(&r.block->special, r.bit))
+		return false;
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		free += mbc_popcount(mbc_load_acquire(&r.line->word[w]));
+	c->whole[MB_BASE] += free;
+	c->used += MBC_LINE_FRAMES - free;
+	return true;
+}
+
+/* One line that is split, and those below it. */
 static void count_line(const struct mb_frames *f, unsigned level, uint64_t L, struct mb_frames_count *c)
 {
 	c->lines += level < MB_GIANT;
+	if (level == MB_BASE && count_plain(f, L, c))
+		return;
 	for (unsigned w = 0; w < MBC_LINE_WORDS; w++) {
 		struct word_states st;
 
 		if ((L * MBC_LINE_WORDS + w) * MBC_WORD_BITS << (MB_LEVEL_SHIFT * level) >= f->capacity)
 			return;
 		states_of(f, level, L * MBC_LINE_WORDS + w, &st);
-		for (unsigned l = 0; l <= level; l++)
-			c->whole[l] += (uint64_t)mbc_popcount(st.free) << (MB_LEVEL_SHIFT * (level - l));
+		count_word(level, &st, c);
 		for (uint64_t m = st.split; m; m &= m - 1)
 			count_line(f, level - 1, (L * MBC_LINE_WORDS + w) * MBC_WORD_BITS + mbc_lowest(m), c);
 	}
@@ -269,5 +285,6 @@ void mb_frames_count(const struct mb_frames *f, struct mb_frames_count *out)
 	*out = (struct mb_frames_count){.capacity = f->capacity};
 	for (uint64_t L = 0; L < f->lines[MB_GIANT]; L++)
 		count_line(f, MB_GIANT, L, out);
-	mb_frames_walk(f, (mb_frame){0}, f->capacity, add_run, out);
+	out->free = out->whole[MB_BASE];
+	out->offline = out->capacity - out->free - out->holes - out->used;
 }
