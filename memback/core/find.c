@@ -101,6 +101,20 @@ static inline bool ring_has_some(const struct mbc_slot *s, unsigned level)
 	return mbc_load32_relaxed(&s->turn[level]) >> 16 || mbc_load32_relaxed(&s->back[level]);
 }
 
+/*
+ * A ring may be full of lines that became empty, and they shall not cost much: nothing but the words is looked up.
+ * In band a block may be gone, so that the long way is taken.
+ */
+static inline bool seems_empty(const struct mb_frames *f, unsigned level, uint64_t L)
+{
+	mbc_a64 *word;
+
+	if (mbc_by_directory(f, level))
+		return false;
+	word = mbc_word_at(f, level, L * MBC_LINE_WORDS);
+	return mbc_words_are_empty(word);
+}
+
 static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
 {
 	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
@@ -117,11 +131,12 @@ static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, u
 
 		if (!e)
 			continue;
-		r = mbc_pin(f, s, level, e - 1);
-		/* a ring may be full of lines that became empty: they shall not cost much */
-		if (r.block && !mbc_line_is_empty(r))
-			ok = from_entry(f, s, r, n, got, &keep);
-		mbc_unpin(f, s);
+		if (!seems_empty(f, level, e - 1)) {
+			r = mbc_pin(f, s, level, e - 1);
+			if (r.block && !mbc_line_is_empty(r))
+				ok = from_entry(f, s, r, n, got, &keep);
+			mbc_unpin(f, s);
+		}
 		if (!keep)
 			mbc_ring_drop(s, level, at);
 		if (ok)

@@ -23,10 +23,11 @@ static MBC_COLD void tail(struct mb_frames *f, struct mbc_slot *s, unsigned leve
 	if (level == MB_GIANT) {
 		if (v == 0)
 			mbc_remember(f, s, level, L);
-	} else if (!(now == MBC_FULL && mbc_line_is_full(f, r) && mbc_merge(f, s, r))) {
+	} else if (now == MBC_FULL && mbc_line_is_full(f, r) && mbc_merge(f, s, r)) {
+		mbc_ring_forget(s, level, L);
+	} else if (v == 0 && !mbc_has(&r.block->held, r.bit)) {
 		/* seq, after the CAS: fact 5 of line.h */
-		if (v == 0 && !mbc_has(&r.block->held, r.bit))
-			mbc_remember(f, s, level, L);
+		mbc_remember(f, s, level, L);
 	}
 	mbc_unpin(f, s);
 }

@@ -76,16 +76,26 @@ bool mbc_line_take(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r, un
 	return false;
 }
 
-bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)
+/* The same in band, where the frame of the block itself is never free. */
+static MBC_COLD bool host_is_full(const struct mb_frames *f, struct mbc_ref r)
 {
-	bool host = r.level == MB_BASE && f->in_band;
-
-	/* from the end: frames are mostly freed in the order in which they were got, and this is asked each
-	 * time */
-	for (unsigned w = MBC_LINE_WORDS; w-- > 0;)
-		if ((mbc_load_seq(&r.line->word[w]) | (host ? mbc_home_mask(f, r, w) : 0)) != MBC_FULL)
+	for (unsigned w = 0; w < MBC_LINE_WORDS; w++)
+		if ((mbc_load_seq(&r.line->word[w]) | mbc_home_mask(f, r, w)) != MBC_FULL)
 			return false;
 	return true;
+}
+
+bool mbc_line_is_full(const struct mb_frames *f, struct mbc_ref r)
+{
+	const mbc_a64 *w = r.line->word;
+
+	if (r.level == MB_BASE && f->in_band)
+		return host_is_full(f, r);
+	/* the last one first: frames are mostly freed in the order in which they were got, and this is asked each
+	 * time */
+	return mbc_load_seq(&w[7]) == MBC_FULL &&
+	       (mbc_load_seq(&w[0]) & mbc_load_seq(&w[1]) & mbc_load_seq(&w[2]) & mbc_load_seq(&w[3]) &
+		mbc_load_seq(&w[4]) & mbc_load_seq(&w[5]) & mbc_load_seq(&w[6])) == MBC_FULL;
 }
 
 static void leave(struct mb_frames *f, struct mbc_slot *s, struct mbc_ref r)

@@ -36,7 +36,22 @@ void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry)
 {
 	uint32_t size;
 
-	ring_swap(s, level, ring_of(s, level, &size) + entry, 0);
+	/* it is in use */
+	mbc_store32_relaxed(&ring_of(s, level, &size)[entry], 0);
+	mbc_store32_relaxed(&s->turn[level], mbc_load32_relaxed(&s->turn[level]) - (1u << 16));
+}
+
+void mbc_ring_forget(struct mbc_slot *s, unsigned level, uint64_t L)
+{
+	uint32_t size, turn = mbc_load32_relaxed(&s->turn[level]), last;
+	mbc_a32 *ring = ring_of(s, level, &size);
+
+	last = (turn - 1) & (size - 1);
+	if (mbc_load32_relaxed(&ring[last]) != (uint32_t)L + 1)
+		return;
+	/* what comes next takes its place, so that nothing else falls out for it */
+	mbc_store32_relaxed(&ring[last], 0);
+	mbc_store32_relaxed(&s->turn[level], ((turn >> 16) - 1) << 16 | last);
 }
 
 /* A line takes the place of another one in the ring, which is in hand until it is published. */
