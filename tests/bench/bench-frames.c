@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench-frames - what a frame costs, beside the floor (one locked operation on a cache line of one's own) and
- * beside the literal protocol (tests/model). All of it in one run, in interleaved rounds; medians are quoted.
+ * bench-frames - what a frame costs, beside the floor (one locked operation on a cache line of one's own), beside
+ * what none that takes frames one by one with a compare-and-swap can do without (look at the word, take the lowest
+ * bit, write down which), and beside the literal protocol (tests/model). All of it in one run, in interleaved
+ * rounds; medians are quoted.
  */
 #include "frames.h"
 
@@ -18,6 +20,7 @@
 
 static const char *const names[KEYS] = {
     [FLOOR_RMW] = "floor_rmw_ns",
+    [FLOOR_TAKE] = "floor_take_ns",
     [REFERENCE_PAIR] = "reference_pair_ns",
     [ALLOC] = "alloc_ns",
     [FREE] = "free_ns",
@@ -64,7 +67,7 @@ static const char *const names[KEYS] = {
     [INSTRUCTIONS_WORST] = "instructions_worst",
 };
 
-/* What there is to reach: a figure beside another one, or (no other one) as it is. */
+/* What there is to reach: a figure beside another one, or (no other one) as it is. A bound of 0: just shown. */
 static const struct aim {
 	enum key key;
 	int beside; /* enum key, or -1 */
@@ -75,6 +78,9 @@ static const struct aim {
     {ALLOC, FLOOR_RMW, 1, 1.25, false},
     {FREE, FLOOR_RMW, 1, 1.25, false},
     {PAIR, FLOOR_RMW, 2, 1.25, false},
+    {ALLOC, FLOOR_TAKE, 1, 0, false},
+    {FREE, FLOOR_TAKE, 1, 0, false},
+    {PAIR, FLOOR_TAKE, 2, 0, false},
     {PAIR_2THREADS, PAIR, 1, 1.1, false},
     {CHURN, FLOOR_RMW, 2, 1.6, false},
     {BATCH16, FLOOR_RMW, 1, 0.3, false},
@@ -230,7 +236,9 @@ static void report_aim(const struct figure *fig, const struct aim *a)
 		printf(" / %g %-20s = %6.2f", a->times, names[a->beside], v / by);
 	else
 		printf("   %22s = %6.0f", "", v);
-	printf("  (%s %g%s)\n", a->least ? "at least" : "at most", a->bound, reached ? "" : ": not reached");
+	if (a->bound > 0)
+		printf("  (%s %g%s)", a->least ? "at least" : "at most", a->bound, reached ? "" : ": not reached");
+	putchar('\n');
 }
 
 static void report_text(const struct figure *fig, unsigned rounds, const char *where)

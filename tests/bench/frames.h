@@ -19,6 +19,7 @@
 enum key {
 	/* frames_small.c: base frames, 4 GiB */
 	FLOOR_RMW,
+	FLOOR_TAKE,
 	REFERENCE_PAIR,
 	ALLOC,
 	FREE,
