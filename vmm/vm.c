@@ -373,6 +373,18 @@ static int write_acpi(struct vm *vm, uint64_t *rsdp, struct mb_error *err)
 	return acpi_write(machine_mem(vm->machine), &config, rsdp, err);
 }
 
+/* Guest memory could not be had while the guest was loaded: the pool's budget has no bytes, or the host has none. */
+static int explain_lack(struct vm *vm, struct mb_error *err)
+{
+	if (vm->config.overcommit && mb_space_budget_left(vm->space) < HUGE_BYTES)
+		return error_set(err, -EDQUOT,
+				 "the pool has no bytes left to load the kernel into: inflate or end "
+				 "another guest, or give this one a --memory-min");
+	return error_set(err, -ENOMEM,
+			 "the host has no memory to load the kernel into: the file system of the pool is full, "
+			 "or all its huge pages are in use; enlarge it, or lower the budgets of its pools");
+}
+
 /* Loads the kernel and tells it where the devices are: in ACPI, and on the command line for those without. */
 static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 {
@@ -380,6 +392,7 @@ static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 	char cpus[32] = "", places[VM_DEVICES_CMDLINE];
 	size_t size = strlen(append) + sizeof(places) + CMDLINE_EXTRA;
 	uint64_t rsdp;
+	bool lacking = false;
 	char *cmdline = malloc(size);
 	if (machine_emulates_ring0() && boot_is_linux(boot))
 		log_at(LOG_WARN,
@@ -391,15 +404,13 @@ static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 		snprintf(cpus, sizeof(cpus), " cpus=%u", vm->config.cpus);
 	vm_devices_cmdline(&vm->devices, places, sizeof(places));
 	snprintf(cmdline, size, "%s%s%s", append, append[0] ? places : places + 1, cpus);
+	machine_set_loading(vm->machine, &lacking);
 	int rc = write_acpi(vm, &rsdp, err);
 	if (rc == 0)
 		rc = machine_load(vm->machine, boot, cmdline, rsdp, err);
+	machine_set_loading(vm->machine, NULL);
 	free(cmdline);
-	if (rc != 0 && vm->config.overcommit && mb_space_budget_left(vm->space) < HUGE_BYTES)
-		return error_set(err, -EDQUOT,
-				 "the pool has no bytes left to load the kernel into: inflate or end "
-				 "another guest, or give this one a --memory-min");
-	return rc;
+	return rc != 0 && lacking ? explain_lack(vm, err) : rc;
 }
 
 static int make(struct vm *vm, const struct boot *boot, struct mb_error *err)

@@ -27,6 +27,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define PATIENCE 10000                /* rounds in which somebody alive stood in the way */
 #define STEP     (UINT64_C(32) << 20) /* bytes; 2 to 7 ms of 4 KiB pages */
@@ -200,7 +201,18 @@ static bool settle_charge(struct mb_pool *pool, struct owner_entry *e)
 	return pool->mem.blocks_exact && pool->mem.granule == BASE_BYTES && !budget_repair(pool);
 }
 
-/* Gives a run's bytes back to the kernel. What was resident is charged no more as soon as it is gone. */
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * Gives a run's bytes back to the kernel. What was resident is charged no more as soon as it is gone. -EAGAIN: the
+ * time is over; whoever goes on skips what is gone already.
+ */
 static int empty_run(struct mb_pool *pool, struct owner_entry *e, bool steps, uint64_t offset, uint64_t len)
 {
 	const struct backing *b = &pool->mem;
@@ -220,6 +232,8 @@ static int empty_run(struct mb_pool *pool, struct owner_entry *e, bool steps, ui
 			rc = b->ops->forget(b, pos, n);
 		if (!rc)
 			uncharge_dead(pool, e, bytes);
+		if (!rc && pool->bury_until && now_ns() >= pool->bury_until)
+			rc = -EAGAIN;
 	}
 	return rc ? rc : b->ops->forget(b, offset, len);
 }
@@ -327,12 +341,17 @@ int owner_bury_dead(struct mb_pool *pool, struct mb_recovered *did)
 	return rc ? rc : sum;
 }
 
-void owner_bury_if_idle(struct mb_pool *pool)
+bool owner_bury_some(struct mb_pool *pool, unsigned ms)
 {
+	int rc;
+
 	if (!owner_some_dead(pool) || owner_serial_trylock(pool))
-		return;
-	(void)owner_bury_dead(pool, NULL); /* what is left is for the next try */
+		return false;
+	pool->bury_until = now_ns() + (uint64_t)ms * 1000000;
+	rc = owner_bury_dead(pool, NULL);
+	pool->bury_until = 0;
 	owner_serial_unlock(pool);
+	return rc == -EAGAIN;
 }
 
 int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out, struct mb_error *err)

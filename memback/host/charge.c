@@ -68,9 +68,9 @@ void space_queue_up(struct mb_space *space, uint64_t bytes)
 	struct budget_waiter *w = &vars->wait[space->owner];
 	struct timespec ts;
 
-	atomic_store(&w->bytes, bytes);
 	if (atomic_load(&w->ticket))
 		return;
+	atomic_store(&w->bytes, bytes);
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	atomic_store(&w->since_ns, (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec);
 	space->wake_seen = atomic_load(&vars->wake);
@@ -86,12 +86,15 @@ void space_leave_queue(struct mb_space *space)
 void space_sleep(struct mb_space *space, unsigned timeout_ms)
 {
 	struct timespec ts = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
-	long rc = syscall(SYS_futex, &space->pool->vars->wake, FUTEX_WAIT, space->wake_seen, &ts, NULL, 0);
 
-	/* Nobody tells of a death: those who wait look for it. What one of them takes back comes bit by bit, and
-	 * the others must not wait until it is done. */
-	if (rc < 0 && errno == ETIMEDOUT)
-		owner_bury_if_idle(space->pool);
+	/*
+	 * Nobody tells of a death: those who wait look for it. What one of them takes back comes bit by bit, and
+	 * neither the others nor he himself must wait until it is done.
+	 */
+	if (space->buries || (syscall(SYS_futex, &space->pool->vars->wake, FUTEX_WAIT, space->wake_seen, &ts, NULL,
+				      0) < 0 &&
+			      errno == ETIMEDOUT))
+		space->buries = owner_bury_some(space->pool, timeout_ms);
 }
 
 /* ---- the charge ---------------------------------------------------------------------------------------- */

@@ -33,8 +33,8 @@ void space_queue_up(struct mb_space *space, uint64_t bytes);
 void space_leave_queue(struct mb_space *space);
 /*
  * Sleeps until something was given back to the pool since the last failed space_charge(), or somebody left the
- * queue, or the time is over; then what dead owners had is taken back. Must not hold a lock that making or
- * destroying a space takes. budget_wake() ends it.
+ * queue, or the time is over; then what dead owners had is taken back, for as long again at most. Must not hold a
+ * lock that making or destroying a space takes. budget_wake() ends it.
  */
 void space_sleep(struct mb_space *space, unsigned timeout_ms);
 /* Every living owner of the pool waits in the queue: none of them will give. Any thread. */

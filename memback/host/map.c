@@ -150,6 +150,18 @@ void *mb_space_hva(const struct mb_space *space, uint64_t gpa, uint64_t len)
 	return len && space_region(space, gpa, len) ? space_at(space, gpa) : NULL;
 }
 
+int mb_space_populate(struct mb_space *space, uint64_t gpa, uint64_t len)
+{
+	uint64_t first = gpa & ~(BASE_BYTES - 1);
+
+	if (!len || !space_region(space, gpa, len))
+		return -ERANGE;
+	if (space->over)
+		return 0;
+	/* whatever the kernel calls it, it has none */
+	return backing_populate(space_at(space, first), gpa + len - first) ? -ENOMEM : 0;
+}
+
 /* ---- tables of holes ---------------------------------------------------------------------------------- */
 
 static void *sparse_table(uint64_t bytes)

@@ -52,6 +52,11 @@ static bool wait_for(struct overcommit *o, bool faults, int timeout_ms, bool *re
 
 /* ---- starving ------------------------------------------------------------------------------------------- */
 
+static const char *reason_of(int why)
+{
+	return why == -EDQUOT ? "budget" : "host";
+}
+
 static void tell(struct mb_space *space, bool starved, int why)
 {
 	struct overcommit *o = space->over;
@@ -61,7 +66,7 @@ static void tell(struct mb_space *space, bool starved, int why)
 		o->starved_since_ns = now_ns();
 		o->stats.starved_count++;
 		o->everyone = false;
-		o->reason = why == -EDQUOT ? "budget" : "host";
+		o->reason = reason_of(why);
 	} else {
 		o->stats.starved_ns += now_ns() - o->starved_since_ns;
 		(void)overcommit_refill(space); /* what is not there now is asked for when it is needed */
@@ -101,19 +106,38 @@ static int try_to_provide(struct mb_space *space, uint64_t gpa, bool page_will_d
 	return rc;
 }
 
+/* Who lacks what the budget has not stands in the queue; who lacks what the kernel has not holds up nobody. */
+static void queue_for(struct mb_space *space, int why)
+{
+	if (why == -EDQUOT)
+		space_queue_up(space, HUGE_BYTES);
+	else
+		space_leave_queue(space);
+}
+
+/* It is the other of the two that is lacking now. */
+static void change_reason(struct mb_space *space, int why)
+{
+	struct overcommit *o = space->over;
+
+	queue_for(space, why);
+	pthread_mutex_lock(&o->lock);
+	o->reason = reason_of(why);
+	pthread_mutex_unlock(&o->lock);
+}
+
 /* The page at gpa, or RESERVE, sooner or later. False: the thread shall end. */
 static bool provide(struct mb_space *space, uint64_t gpa)
 {
 	struct overcommit *o = space->over;
 	unsigned rounds = 0;
 	bool ignored;
-	int rc = try_to_provide(space, gpa, true);
+	int rc = try_to_provide(space, gpa, true), why = rc;
 
 	if (!rc)
 		return true;
-	if (rc == -EDQUOT)
-		space_queue_up(space, HUGE_BYTES);
-	tell(space, true, rc);
+	queue_for(space, why);
+	tell(space, true, why);
 	do {
 		/* Whatever comes back to the pool wakes us; what the kernel lacks does not. */
 		if (!wait_for(o, false, rc == -EDQUOT ? 0 : RETRY_MS, &ignored)) {
@@ -124,6 +148,8 @@ static bool provide(struct mb_space *space, uint64_t gpa)
 			space_sleep(space, RETRY_MS);
 		look_around(space, &rounds);
 		rc = try_to_provide(space, gpa, now_ns() - o->starved_since_ns > WHOLE_NS);
+		if (rc && (rc == -EDQUOT) != (why == -EDQUOT))
+			change_reason(space, why = rc);
 	} while (rc);
 	space_leave_queue(space);
 	tell(space, false, 0);

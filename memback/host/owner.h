@@ -32,8 +32,11 @@ bool owner_lives(const struct mb_pool *pool, uint32_t index);
 int owner_bury_dead(struct mb_pool *pool, struct mb_recovered *did);
 /* Without a lock, in passing: is there an owner to bury? */
 bool owner_some_dead(const struct mb_pool *pool);
-/* Buries them, unless somebody is at it already or has the serial lock for another reason: nothing is waited for. */
-void owner_bury_if_idle(struct mb_pool *pool);
+/*
+ * Buries them, unless somebody is at it already or has the serial lock for another reason: nothing is waited for.
+ * Takes about so long at most; what is left is for the next call, by whomever. True: there is more to bury.
+ */
+bool owner_bury_some(struct mb_pool *pool, unsigned ms);
 
 /*
  * Under the serial lock: claims a free entry for the space's owner and locks its byte on space->mem.fd.

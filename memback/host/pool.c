@@ -24,6 +24,7 @@ struct mb_pool *pool_new(void)
 		return NULL;
 	pool->mem.fd = -1;
 	pthread_mutex_init(&pool->lock, NULL);
+	pthread_mutex_init(&pool->list_lock, NULL);
 	return pool;
 }
 
@@ -34,6 +35,7 @@ void pool_free(struct mb_pool *pool)
 	if (pool->map)
 		munmap(pool->map, pool->map_bytes);
 	backing_close(&pool->mem);
+	pthread_mutex_destroy(&pool->list_lock);
 	pthread_mutex_destroy(&pool->lock);
 	free(pool->mem_path);
 	free(pool);
@@ -158,9 +160,9 @@ int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct 
 		out->owners += owner_lives(pool, i);
 	mb_frames_count(pool->frames, &out->frames);
 	out->size = (out->frames.capacity - out->frames.offline) << BASE_SHIFT;
-	pthread_mutex_lock(&pool->lock);
+	pthread_mutex_lock(&pool->list_lock);
 	rc = pool_resident(pool, &out->resident);
-	pthread_mutex_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->list_lock);
 	if (rc)
 		return host_error(err, rc, "cannot read what is resident: %s", strerror(-rc));
 	return 0;

@@ -20,6 +20,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define BURY_MS 5 /* of a deflation's time, while it is lacking bytes */
+
 /* ---- holes in the allocator ---------------------------------------------------------------------------- */
 
 static int set_holes(struct mb_space *space, const struct space_run *run, bool holes)
@@ -376,13 +378,20 @@ static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len, bool 
 	return rc;
 }
 
-/* What is lacking may be in the hands of the dead, of whom nobody has told yet. */
+/*
+ * What is lacking may be in the hands of the dead, of whom nobody has told yet. Our caller has other work, too: a
+ * part of it is taken back now, and more when he tries again. Who has been served leaves the queue.
+ */
 static int charge_or_recover(struct mb_space *space, uint64_t bytes)
 {
 	int rc = space_charge(space, bytes, NULL);
 
-	if (rc == -EDQUOT && owner_some_dead(space->pool) && !mb_pool_recover(space->pool, NULL, NULL))
+	if (rc == -EDQUOT) {
+		(void)owner_bury_some(space->pool, BURY_MS);
 		rc = space_charge(space, bytes, NULL);
+	}
+	if (!rc)
+		space_leave_queue(space);
 	return rc;
 }
 
@@ -435,6 +444,18 @@ int mb_space_purge(struct mb_space *space, uint64_t gpa, uint64_t len)
 	rc = each_whole(space, gpa, len, purge_run);
 	(void)set_holes_range(space, gpa, len, true);
 	return rc;
+}
+
+void mb_space_queue_up(struct mb_space *space, uint64_t bytes)
+{
+	if (!space->over)
+		space_queue_up(space, bytes);
+}
+
+void mb_space_leave_queue(struct mb_space *space)
+{
+	if (!space->over)
+		space_leave_queue(space);
 }
 
 uint64_t mb_space_budget_left(const struct mb_space *space)

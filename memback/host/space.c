@@ -260,24 +260,24 @@ static void space_undo(struct mb_space *space)
 
 static void link_space(struct mb_space *space)
 {
-	pthread_mutex_lock(&space->pool->lock);
+	pthread_mutex_lock(&space->pool->list_lock);
 	space->next = space->pool->spaces;
 	space->pool->spaces = space;
 	space->linked = true;
-	pthread_mutex_unlock(&space->pool->lock);
+	pthread_mutex_unlock(&space->pool->list_lock);
 }
 
 static void unlink_space(struct mb_space *space)
 {
 	struct mb_space **p = &space->pool->spaces;
 
-	pthread_mutex_lock(&space->pool->lock);
+	pthread_mutex_lock(&space->pool->list_lock);
 	while (*p && *p != space)
 		p = &(*p)->next;
 	if (*p)
 		*p = space->next;
 	space->linked = false;
-	pthread_mutex_unlock(&space->pool->lock);
+	pthread_mutex_unlock(&space->pool->list_lock);
 }
 
 /* ---- the whole ---------------------------------------------------------------------------------------- */

@@ -26,7 +26,9 @@ struct mb_pool {
 	struct mb_frames *frames;
 	char *mem_path;            /* pool file: where the memory file is */
 	uint64_t mem_dev, mem_ino; /* and what it is */
-	pthread_mutex_t lock;      /* the list of spaces; making owners in this process */
+	pthread_mutex_t lock;      /* the serial lock among this process' threads */
+	uint64_t bury_until;       /* under it: burying stops for now at this time, ns; 0: it is done */
+	pthread_mutex_t list_lock; /* spaces; nothing is waited for under it */
 	struct mb_space *spaces;
 	bool keep;         /* while attaching: a pool of another boot shall be repaired, not made empty */
 	bool kept;         /* it was of another boot, and was repaired when it was attached */
@@ -58,6 +60,7 @@ struct mb_space {
 	uint16_t *holes;         /* by huge frame (space_index()): how many of its base frames are holes */
 	uint32_t *granule_holes; /* by granule; NULL where the granule is a base frame */
 	_Atomic uint32_t wake_seen; /* vars.wake before the last try to charge */
+	bool buries;                /* of the dead there is more to bury: space_sleep() */
 	struct guard guard;
 	struct overcommit *over; /* charged when touched; NULL: charged when made */
 };

@@ -185,4 +185,20 @@ def client_without_a_server():
         equal(done.returncode, 1, "exit status of membackctl " + " ".join(words))
 
 
+@case
+def file_system_of_the_pool_that_is_full():
+    """Memory was charged, but another file has taken the room: an error, where a signal would end us."""
+    prefix = ["unshare", "--mount", "--propagation", "private", "--"]
+    place = path("full")
+    os.makedirs(place)
+    trial = run(prefix + ["mount", "-t", "tmpfs", "memback-test", place])
+    if trial.returncode != 0:
+        raise vmtest.Skip("no mount namespace to mount a tmpfs in: " + trial.stderr.strip())
+    script = ('place=$1 ctl=$2 && shift 2 && mount -t tmpfs -o size=96M memback-test "$place" && '
+              '"$ctl" pool create "$place/pool" --size 32M >/dev/null 2>&1 && '
+              '{ dd if=/dev/zero of="$place/other" bs=1M 2>/dev/null || true; } && exec "$@"')
+    refused("the host has no memory to load the kernel into.*enlarge", "--pool", place + "/pool",
+            prefix=prefix + ["sh", "-c", script, "sh", place, vmtest.CTL])
+
+
 vmtest.main()

@@ -220,6 +220,15 @@ static void report_change(struct balloon *b)
 		loop_arm_timer(b->changed, CHANGED_PERIOD - since);
 }
 
+/* What a held-back deflation lacks. */
+static uint64_t lacking(const struct balloon *b)
+{
+	uint64_t want = (b->deflate.pages.count + b->pages.returning.count) << BALLOON_PAGE_SHIFT;
+	uint64_t left = mb_space_budget_left(b->config.space);
+
+	return want > left ? want - left : PAGE;
+}
+
 /* why: 0, or the error for which a deflation is held back. */
 static void report_waiting(struct balloon *b, int why)
 {
@@ -227,6 +236,11 @@ static void report_waiting(struct balloon *b, int why)
 
 	if (waits)
 		loop_arm_timer(b->retry, RETRY);
+	/* who came before us is served before us, and who comes now is not */
+	if (why == -EDQUOT)
+		mb_space_queue_up(b->config.space, lacking(b));
+	else if (b->waits)
+		mb_space_leave_queue(b->config.space);
 	if (waits == b->waits)
 		return;
 	b->waits = waits;
@@ -351,15 +365,6 @@ int balloon_set_target(struct balloon *b, uint64_t bytes)
 	}
 	virtio_unlock(b->v);
 	return 0;
-}
-
-/* What a held-back deflation lacks. */
-static uint64_t lacking(const struct balloon *b)
-{
-	uint64_t want = (b->deflate.pages.count + b->pages.returning.count) << BALLOON_PAGE_SHIFT;
-	uint64_t left = mb_space_budget_left(b->config.space);
-
-	return want > left ? want - left : PAGE;
 }
 
 void balloon_get_status(struct balloon *b, struct balloon_status *out)

@@ -49,7 +49,14 @@ void *guestmem_hva(const struct guestmem *mem, uint64_t gpa, uint64_t len)
 static void *find_present(const struct guestmem *mem, uint64_t gpa, uint64_t len)
 {
 	void *hva = find(mem, gpa, len);
-	return hva != NULL && mb_space_present_now(mem->space, gpa, len) == 0 ? hva : NULL;
+	if (hva == NULL)
+		return NULL;
+	int rc = mb_space_present_now(mem->space, gpa, len);
+	if (rc == 0 && mem->lacking != NULL)
+		rc = mb_space_populate(mem->space, gpa, len);
+	if (rc != 0 && mem->lacking != NULL)
+		*mem->lacking = true;
+	return rc == 0 ? hva : NULL;
 }
 
 void *guestmem_touch(const struct guestmem *mem, uint64_t gpa, uint64_t len)

@@ -11,6 +11,7 @@
 #define VMM_MACHINE_GUESTMEM_H
 
 #include <memback/pool.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,11 @@ struct guestmem {
 	struct mb_space *space; /* not owned */
 	/* What of it comes and goes: only what is plugged is memory. NULL: nothing does. */
 	const struct plugmap *plug;
+	/*
+	 * While the guest is loaded: what is written is made real before, and this is set where the host has no
+	 * memory for it, rather than that a signal ends us. NULL: the guest runs.
+	 */
+	bool *lacking;
 };
 
 /*

@@ -50,6 +50,11 @@ struct bus *machine_bus(struct machine *m)
 	return m->bus;
 }
 
+void machine_set_loading(struct machine *m, bool *lacking)
+{
+	m->mem.lacking = lacking;
+}
+
 const struct guestmem *machine_mem(struct machine *m)
 {
 	return &m->mem;

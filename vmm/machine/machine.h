@@ -79,6 +79,8 @@ unsigned machine_slots_left(const struct machine *m);
 
 struct bus *machine_bus(struct machine *m);
 const struct guestmem *machine_mem(struct machine *m);
+/* The guest is loaded from now on: see guestmem.h. NULL: it is loaded. */
+void machine_set_loading(struct machine *m, bool *lacking);
 /* A new eventfd: writing it pulls the line (edge). The caller closes it. */
 MB_MUST_CHECK int machine_irqfd(struct machine *m, unsigned gsi, int *fd);
 /* Whether the guest has unmasked this line of its I/O APIC. */

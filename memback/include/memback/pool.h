@@ -259,6 +259,14 @@ MB_MUST_CHECK int mb_space_purge(struct mb_space *space, uint64_t gpa, uint64_t 
 MB_MUST_CHECK int mb_space_discard(struct mb_space *space, uint64_t gpa, uint64_t len);
 /* Not on reserved huge pages, whose reservation is the charge; not with prealloc. Any thread. */
 bool mb_space_can_discard(const struct mb_space *space);
+/*
+ * A place in the queue of those who wait for the pool's bytes: as long as somebody stands there, nobody who came later
+ * is charged any. For who could not deflate (-EDQUOT) and tries again every few milliseconds; a deflation that
+ * succeeds leaves the queue, and so does the second call. A place is kept; bytes is shown in the owner's status.
+ * With overcommit nothing happens: there the space's own thread waits. From the space's thread.
+ */
+void mb_space_queue_up(struct mb_space *space, uint64_t bytes);
+void mb_space_leave_queue(struct mb_space *space);
 /* Bytes that the budget could still charge now. */
 uint64_t mb_space_budget_left(const struct mb_space *space);
 
@@ -283,6 +291,11 @@ MB_MUST_CHECK int mb_overcommit_check(struct mb_error *err);
  */
 MB_MUST_CHECK int mb_space_present(struct mb_space *space, uint64_t gpa, uint64_t len);
 MB_MUST_CHECK int mb_space_present_now(struct mb_space *space, uint64_t gpa, uint64_t len);
+/*
+ * Makes [gpa, gpa + len) resident now, where touching it would end in a signal if the host had nothing: a file system
+ * that is full, say. -ENOMEM: it has not; -ERANGE: no guest memory. With overcommit what is present is. Any thread.
+ */
+MB_MUST_CHECK int mb_space_populate(struct mb_space *space, uint64_t gpa, uint64_t len);
 /* Is all of it present? What is not reads as zero, and reading need not take memory for it. Any thread. */
 bool mb_space_is_present(struct mb_space *space, uint64_t gpa, uint64_t len);
 /* Somebody waits for memory that the budget lacks. Any thread. */

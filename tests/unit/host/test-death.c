@@ -154,19 +154,26 @@ static int add_waiting(void *arg, const struct mb_owner_status *o)
 	return 0;
 }
 
+static uint64_t bytes_wanted(struct mb_pool *pool)
+{
+	uint64_t bytes = 0;
+
+	mb_pool_walk_owners(pool, add_waiting, &bytes);
+	return bytes;
+}
+
 static void first_come_first_served(void **state)
 {
 	struct mb_pool *pool = new_pool("queue", 2 * SIZE + MiB);
 	struct mb_space *first = space_of(pool, "first", SIZE, false),
 			*second = space_of(pool, "second", SIZE, false);
-	uint64_t missing = 0, waiting = 0;
+	uint64_t missing = 0;
 
 	(void)state;
 	space_queue_up(first, 2 * MiB);
 	space_queue_up(second, MiB);
 	space_queue_up(first, 2 * MiB); /* keeps its place */
-	mb_pool_walk_owners(pool, add_waiting, &waiting);
-	assert_int_equal(waiting, 3 * MiB);
+	assert_int_equal(bytes_wanted(pool), 3 * MiB);
 	assert_int_equal(space_charge(first, 2 * MiB, &missing), -EDQUOT);
 	assert_int_equal(missing, MiB);
 	assert_int_equal(space_charge(second, MiB, &missing), -EDQUOT); /* there is as much, but not for it */
@@ -180,6 +187,40 @@ static void first_come_first_served(void **state)
 	mb_space_destroy(first);
 	mb_space_destroy(second);
 	finish(pool, "queue");
+}
+
+/* Deflations that lack bytes stand in the same queue, and leave it when they are served. */
+static void deflations_queue(void **state)
+{
+	struct mb_pool *pool = new_pool("deflate", 2 * SIZE);
+	struct mb_space *first = space_of(pool, "first", SIZE, false),
+			*second = space_of(pool, "second", SIZE, false);
+	struct mb_error err;
+
+	(void)state;
+	assert_int_equal(mb_space_inflate(first, 0, 4 * MiB), 0);
+	assert_int_equal(mb_space_inflate(second, 0, 4 * MiB), 0);
+	assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE - 8 * MiB, &err), 0);
+	assert_int_equal(mb_space_deflate(first, 0, 2 * MiB), -EDQUOT);
+	mb_space_queue_up(first, 2 * MiB);
+	assert_int_equal(mb_space_deflate(second, 0, MiB), -EDQUOT);
+	mb_space_queue_up(second, MiB);
+	assert_int_equal(bytes_wanted(pool), 3 * MiB);
+	assert_true(budget_all_wait(pool));
+	assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE - 6 * MiB, &err), 0);
+	assert_int_equal(mb_space_deflate(second, 0, MiB), -EDQUOT); /* there is as much, but not for it */
+	assert_int_equal(mb_space_deflate(first, 0, MiB), 0);
+	assert_int_equal(bytes_wanted(pool), MiB);
+	assert_int_equal(mb_space_deflate(first, MiB, MiB), -EDQUOT); /* the second's turn */
+	assert_int_equal(mb_space_deflate(second, 0, MiB), 0);
+	assert_int_equal(bytes_wanted(pool), 0);
+	mb_space_queue_up(second, MiB);
+	assert_int_equal(mb_space_deflate(second, MiB, MiB), -EDQUOT);
+	mb_space_leave_queue(second);
+	assert_int_equal(bytes_wanted(pool), 0);
+	mb_space_destroy(first);
+	mb_space_destroy(second);
+	finish(pool, "deflate");
 }
 
 struct waiter {
@@ -356,6 +397,30 @@ static void another_boot_repairs_it(void **state)
 	}
 }
 
+/* Who has other work, too, buries a little at a time: what is gone is uncharged, what is left is for the next call. */
+static void the_dead_are_buried_by_and_by(void **state)
+{
+	struct mb_pool *pool;
+	unsigned calls = 1;
+	pid_t dead;
+
+	(void)state;
+	pool_file_at(ON_TMPFS, "slowly", 256 * MiB, 0);
+	pool = attach(fixture_path("slowly"));
+	dead = peer_of(fixture_path("slowly"), "dead", 128 * MiB, false);
+	assert_false(owner_bury_some(pool, 0));
+	end(dead);
+	assert_true(owner_bury_some(pool, 0));
+	assert_true(budget_used(pool) < 128 * MiB && budget_used(pool) > 0);
+	assert_true(owner_some_dead(pool));
+	while (owner_bury_some(pool, 0))
+		calls++;
+	assert_true(calls > 1);
+	assert_int_equal(budget_used(pool), 0);
+	assert_int_equal(pool_resident_bytes(pool), 0);
+	finish(pool, "slowly");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,7 +428,8 @@ int main(void)
 	    cmocka_unit_test(first_come_first_served),           cmocka_unit_test(waiters_are_woken),
 	    cmocka_unit_test(a_killed_waiter_is_in_nobodys_way), cmocka_unit_test(size_changes),
 	    cmocka_unit_test(another_boot_repairs_it),           cmocka_unit_test(another_boot_finds_it_empty),
-	    cmocka_unit_test(bytes_come_back_in_steps),
+	    cmocka_unit_test(bytes_come_back_in_steps),          cmocka_unit_test(the_dead_are_buried_by_and_by),
+	    cmocka_unit_test(deflations_queue),
 	};
 	const char *why;
 	int failed;

@@ -220,6 +220,22 @@ bool mb_space_is_present(struct mb_space *s, uint64_t gpa, uint64_t len)
 	return mb_space_present(s, gpa, len) == 0;
 }
 
+void mb_space_queue_up(struct mb_space *s, uint64_t bytes)
+{
+	s->calls.queued = true;
+	s->calls.queued_bytes = bytes;
+}
+
+void mb_space_leave_queue(struct mb_space *s)
+{
+	s->calls.queued = false;
+}
+
+int mb_space_populate(struct mb_space *s, uint64_t gpa, uint64_t len)
+{
+	return mb_space_present(s, gpa, len) ? -ENOMEM : 0;
+}
+
 uint64_t mb_space_budget_left(const struct mb_space *s)
 {
 	return s->budget;

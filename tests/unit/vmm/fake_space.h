@@ -21,6 +21,8 @@ struct fake_calls {
 	unsigned discards;           /* calls that worked */
 	uint64_t discarded;          /* pages */
 	uint64_t longest;            /* pages of the longest inflation */
+	bool queued;                 /* waits for bytes */
+	uint64_t queued_bytes;
 };
 
 struct mb_space *fake_space_create(void);

@@ -391,6 +391,9 @@ static void test_deflation_is_held_back(void **state)
 	assert_int_equal(f->events[BALLOON_GOES_ON], 0);
 	assert_int_equal(status(f).waits_for, 250 * PAGE);
 	assert_false(rig_used(&f->deflate, &id, &len));
+	/* It stands in the queue, behind whoever came before. */
+	assert_true(fake_space_calls(f->r.space)->queued);
+	assert_int_equal(fake_space_calls(f->r.space)->queued_bytes, 250 * PAGE);
 	/* Inflating goes on, and helps. */
 	send_run(&f->inflate, RIG_PAGES + 1000, 100);
 	rig_turns(&f->r, 16);
@@ -544,8 +547,9 @@ static void test_reset_while_held_back(void **state)
 	fake_space_set_budget(f->r.space, 1000 * PAGE);
 	assert_true(rig_until(&f->r, all_home, f));
 	rig_turns(&f->r, 16);
-	/* The old driver's chain is nobody's. */
+	/* The old driver's chain is nobody's, and nobody stands in the queue for it. */
 	assert_false(rig_used(&f->deflate, &id, &len));
+	assert_false(fake_space_calls(f->r.space)->queued);
 	assert_int_equal(status(f).rejected, 0);
 	send(&f->inflate, numbers, 100);
 	send(&f->deflate, numbers, 100);
