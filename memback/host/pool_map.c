@@ -48,6 +48,14 @@ static void count_frame(struct mb_pool_stretch *s, uint64_t word, uint64_t *vote
 	}
 }
 
+static int count_offline(void *arg, const struct mb_run *run)
+{
+	struct mb_pool_stretch *s = arg;
+
+	s->offline += run->state == MB_OFFLINE ? run->count << BASE_SHIFT : 0;
+	return 0;
+}
+
 int mb_pool_walk(struct mb_pool *pool, uint64_t step, mb_pool_stretch_fn *fn, void *arg)
 {
 	bool exact = pool->mem.fd >= 0 && pool->mem.blocks_exact && pool->mem.granule == BASE_BYTES;
@@ -65,7 +73,10 @@ int mb_pool_walk(struct mb_pool *pool, uint64_t step, mb_pool_stretch_fn *fn, vo
 			count_frame(&s, atomic_load_explicit(&pool->ledger[i], memory_order_acquire), &votes);
 		if (exact)
 			s.resident = data_in(pool->mem.fd, pos, n);
-		rc = fn(arg, &s);
+		rc = mb_frames_walk(pool->frames, (mb_frame){pos >> BASE_SHIFT}, n >> BASE_SHIFT, count_offline,
+				    &s);
+		if (!rc)
+			rc = fn(arg, &s);
 		if (rc)
 			return rc;
 	}

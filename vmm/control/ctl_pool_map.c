@@ -5,7 +5,8 @@
  *   0x000000000 AAAAAAAAaaaaaaaaBBBBBBBBBBBBBBBB................
  *
  * A letter is an owner: a capital where three quarters or more of it are there, a small one where less is: the
- * rest was given back or never touched, so that it holds the place and no bytes.
+ * rest was given back or never touched, so that it holds the place and no bytes. '.' is free, '-' offline: what the
+ * pool may grow to, or what left when it shrank.
  */
 #include "control/ctl_pool_map.h"
 
@@ -35,6 +36,11 @@ unsigned pool_map_owner(const struct pool_map *m, const struct mb_pool_stretch *
 	return i;
 }
 
+bool pool_map_offline(const struct mb_pool_stretch *s)
+{
+	return !s->owned && s->offline > s->len / 2;
+}
+
 double pool_map_share(const struct mb_pool_stretch *s)
 {
 	if (!s->owned || s->resident == UINT64_MAX)
@@ -57,6 +63,8 @@ static int add_cell(void *arg, const struct mb_pool_stretch *s)
 {
 	struct pool_map *m = arg;
 
+	if (m->cells == m->room)
+		return -ENOSPC;
 	m->cell[m->cells++] = *s;
 	return 0;
 }
@@ -68,9 +76,11 @@ static int fill_map(struct pool_map *m, struct mb_pool *pool, size_t most)
 
 	if (mb_pool_get_status(pool, &m->status, &err))
 		return ctl_fail("%s", err.text);
-	for (m->step = HUGE_PAGE; m->status.size / m->step > most;)
+	/* The walk goes through all that the pool may grow to, not just through what is online. */
+	for (m->step = HUGE_PAGE; m->status.maximum / m->step > most;)
 		m->step *= 2;
-	m->cell = calloc(m->status.size / m->step + 1, sizeof(m->cell[0]));
+	m->room = m->status.maximum / m->step + 1;
+	m->cell = calloc(m->room, sizeof(m->cell[0]));
 	if (!m->cell)
 		return ctl_fail("out of memory");
 	mb_pool_walk_owners(pool, add_owner, m);
@@ -91,7 +101,7 @@ static void draw_cell(const struct pool_map *m, const struct mb_pool_stretch *s,
 	unsigned owner = pool_map_owner(m, s);
 
 	if (!s->owned || !m->owners) {
-		putchar('.');
+		putchar(pool_map_offline(s) ? '-' : '.');
 		return;
 	}
 	if (colour)
@@ -117,7 +127,7 @@ static void draw_legend(const struct pool_map *m, bool colour)
 	const struct mb_pool_status *s = &m->status;
 
 	printf("\nA cell is %s. A capital: three quarters or more are there; a small letter: less is,\n"
-	       "the rest was given back or is untouched; '.': free.\n",
+	       "the rest was given back or is untouched; '.': free; '-': offline, see pool grow.\n",
 	       ctl_size(m->step).text);
 	for (unsigned i = 0; i < m->owners; i++) {
 		const struct mb_owner_status *o = &m->owner[i];
@@ -165,8 +175,8 @@ static void print_json(const struct pool_map *m)
 
 	for (size_t i = 0; i < m->cells; i++) {
 		const struct mb_pool_stretch *s = &m->cell[i];
-		json_t *o = json_pack("{s:o,s:o,s:o}", "offset", number(s->offset), "size", number(s->len),
-				      "owned", number(s->owned));
+		json_t *o = json_pack("{s:o,s:o,s:o,s:o}", "offset", number(s->offset), "size", number(s->len),
+				      "owned", number(s->owned), "offline", number(s->offline));
 
 		if (s->owned)
 			json_object_set_new(o, "owner", number(s->owner));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ctl_pool_svg.c - membackctl: a pool as a picture. A square is a stretch of frames: its colour says whose it
- * is, how far it is filled from below how much of it is there.
+ * is, how far it is filled from below how much of it is there. What is offline is an empty frame.
  */
 #include "control/ctl.h"
 #include "control/ctl_pool_map.h"
@@ -37,6 +37,19 @@ static void put_text(FILE *to, unsigned x, unsigned y, const char *class, const 
 	fputs("</text>\n", to);
 }
 
+/* Nobody's. */
+static void put_free(FILE *to, unsigned x, unsigned y, bool offline)
+{
+	if (offline)
+		fprintf(to,
+			"<rect x=\"%u.5\" y=\"%u.5\" width=\"%d\" height=\"%d\" fill=\"none\" "
+			"stroke=\"#c4c4c4\"/>\n",
+			x, y, CELL - 2, CELL - 2);
+	else
+		fprintf(to, "<rect x=\"%u\" y=\"%u\" width=\"%d\" height=\"%d\" fill=\"#e6e6e6\"/>\n", x, y,
+			CELL - 1, CELL - 1);
+}
+
 static void put_cell(FILE *to, const struct pool_map *m, size_t i)
 {
 	const struct mb_pool_stretch *s = &m->cell[i];
@@ -45,8 +58,7 @@ static void put_cell(FILE *to, const struct pool_map *m, size_t i)
 	const char *fill;
 
 	if (!s->owned || !m->owners) {
-		fprintf(to, "<rect x=\"%u\" y=\"%u\" width=\"%d\" height=\"%d\" fill=\"#e6e6e6\"/>\n", x, y,
-			CELL - 1, CELL - 1);
+		put_free(to, x, y, pool_map_offline(s));
 		return;
 	}
 	fill = fills[pool_map_owner(m, s) % FILLS];
@@ -63,7 +75,7 @@ static void put_legend(FILE *to, const struct pool_map *m, unsigned y)
 
 	snprintf(line, sizeof(line),
 		 "A square is %s. Filled from below: what is there; pale: given back or untouched; "
-		 "grey: free.",
+		 "grey: free; an empty frame: offline.",
 		 ctl_size(m->step).text);
 	put_text(to, LEFT, y, "t", line);
 	for (unsigned i = 0; i < m->owners; i++) {

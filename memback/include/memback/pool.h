@@ -140,10 +140,10 @@ struct mb_owner_status {
 	uint32_t id; /* with its generation: never used again for another owner */
 	int64_t pid; /* as it said; shown, not trusted */
 	bool live;
-	uint64_t maximum;  /* bytes of guest physical memory */
-	uint64_t actual;   /* bytes charged: maximum - inflated + pending */
-	uint64_t inflated; /* bytes of holes */
-	uint64_t pending;  /* bytes of holes that the backing cannot give back yet (below its granule) */
+	uint64_t maximum;    /* bytes of guest physical memory */
+	uint64_t actual;     /* bytes charged: maximum - inflated + pending */
+	uint64_t inflated;   /* bytes of holes */
+	uint64_t pending;    /* bytes of holes that the backing cannot give back yet (below its granule) */
 	uint64_t waiting;    /* bytes that it waits for in the queue; 0: does not */
 	uint64_t waiting_ns; /* and how long */
 };
@@ -157,12 +157,13 @@ struct mb_pool_stretch {
 	uint64_t offset;   /* bytes from the start of the memory */
 	uint64_t len;      /* bytes */
 	uint64_t owned;    /* bytes in frames that are somebody's */
+	uint64_t offline;  /* bytes in frame numbers that are not online: never were, or have left */
 	uint32_t owner;    /* mb_owner_status.id of who has most of them; valid if owned > 0 */
 	uint64_t resident; /* bytes, as the kernel says; UINT64_MAX: it does not say (huge pages, no file) */
 };
 typedef int mb_pool_stretch_fn(void *arg, const struct mb_pool_stretch *stretch);
-/* Cuts the pool into stretches of step bytes (a multiple of 2 MiB); a non-zero return of fn ends the walk and
- * is returned. -EINVAL. Any thread. */
+/* Cuts the pool, all of its maximum, into stretches of step bytes (a multiple of 2 MiB); a non-zero return of fn
+ * ends the walk and is returned. -EINVAL. Any thread. */
 int mb_pool_walk(struct mb_pool *pool, uint64_t step, mb_pool_stretch_fn *fn, void *arg);
 
 /* Whose a frame is, as the ledger says. */

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-ctl-pool.c - the client's pool commands, run as users run them, on pool files whose owners are this process.
+ *
+ * The program's path is in $MEMBACKCTL.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <memback/pool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+struct fixture {
+	char dir[40], pool[64];
+	/* of the last call */
+	char out[65536], err[4096];
+};
+
+static int begin(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	strcpy(f->dir, "/dev/shm/test-ctl-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	snprintf(f->pool, sizeof(f->pool), "%s/pool", f->dir);
+	*state = f;
+	return 0;
+}
+
+/* Of a test that failed, too, nothing is left. */
+static int end(void **state)
+{
+	struct fixture *f = *state;
+	char command[80];
+	int rc;
+
+	snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+	rc = system(command);
+	free(f);
+	return rc;
+}
+
+static void read_file(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = read(fd, text, size - 1);
+
+	assert_true(n >= 0);
+	text[n] = '\0';
+	close(fd);
+	unlink(path);
+}
+
+/* `membackctl pool COMMAND POOL ARGS`; an exit status, never a signal. */
+static int pool(struct fixture *f, const char *command, const char *args)
+{
+	char line[600], out[64], err[64];
+	int status;
+
+	snprintf(out, sizeof(out), "%s/out", f->dir);
+	snprintf(err, sizeof(err), "%s/err", f->dir);
+	snprintf(line, sizeof(line), "exec \"$MEMBACKCTL\" pool %s %s %s >%s 2>%s </dev/null", command, f->pool,
+		 args, out, err);
+	status = system(line);
+	read_file(out, f->out, sizeof(f->out));
+	read_file(err, f->err, sizeof(f->err));
+	if (!WIFEXITED(status))
+		fail_msg("pool %s %s: status 0x%x", command, args, (unsigned)status);
+	return WEXITSTATUS(status);
+}
+
+static void has(const char *text, const char *word)
+{
+	if (!strstr(text, word))
+		fail_msg("'%s' is not in '%s'", word, text);
+}
+
+static void runs(struct fixture *f, const char *command, const char *args)
+{
+	if (pool(f, command, args))
+		fail_msg("pool %s %s: %s%s", command, args, f->out, f->err);
+}
+
+static struct mb_pool *attach(const struct fixture *f)
+{
+	struct mb_pool *p = NULL;
+	struct mb_error err;
+
+	if (mb_pool_attach(f->pool, &p, &err))
+		fail_msg("%s", err.text);
+	return p;
+}
+
+static struct mb_space *owner(struct mb_pool *p, const char *name, uint64_t size)
+{
+	struct mb_region region = {0, size};
+	struct mb_space_config config = {.name = name, .regions = &region, .region_count = 1};
+	struct mb_space *space = NULL;
+	struct mb_error err;
+
+	if (mb_space_create(p, &config, &space, &err))
+		fail_msg("%s: %s", name, err.text);
+	return space;
+}
+
+/* ---- the map --------------------------------------------------------------------------------------------- */
+
+/* Cells of one kind in the rows of the map that was printed last. */
+static unsigned cells(const struct fixture *f, char kind)
+{
+	const char *end = strstr(f->out, "\n\n");
+	unsigned count = 0;
+
+	assert_non_null(end);
+	for (const char *row = f->out; row < end; row = strchr(row, '\n') + 1)
+		for (const char *c = strchr(row, ' '); *c && *c != '\n'; c++)
+			count += *c == kind;
+	return count;
+}
+
+/* What a pool may grow to is drawn, and is not free: the room for it was once that of the size alone. */
+static void map_of_a_pool_that_can_grow(void **state)
+{
+	struct fixture *f = *state;
+	struct mb_pool *p;
+	struct mb_space *space;
+	char svg[100];
+
+	runs(f, "create", "--size 64M --max-size 32G --budget 64M");
+	p = attach(f);
+	space = owner(p, "a", 32 * MIB);
+	runs(f, "map", "");
+	has(f->out, "offline");
+	assert_true(cells(f, '-') > 1);
+	assert_int_equal(cells(f, 'A') + cells(f, 'a'), 1); /* a cell is larger than the pool is now */
+	snprintf(svg, sizeof(svg), "--svg %s/svg", f->dir);
+	runs(f, "map", svg);
+	runs(f, "map", "--json");
+	has(f->out, "\"offline\"");
+	mb_space_destroy(space);
+	mb_pool_close(p);
+	runs(f, "destroy", "");
+}
+
+static void map_of_a_pool_that_shrank(void **state)
+{
+	struct fixture *f = *state;
+
+	runs(f, "create", "--size 64M");
+	runs(f, "map", "");
+	assert_int_equal(cells(f, '.'), 32);
+	assert_int_equal(cells(f, '-'), 0);
+	runs(f, "shrink", "16M");
+	runs(f, "map", "");
+	assert_int_equal(cells(f, '.'), 8);
+	assert_int_equal(cells(f, '-'), 24);
+	runs(f, "destroy", "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(map_of_a_pool_that_can_grow),
+	    TEST(map_of_a_pool_that_shrank),
+	};
+
+	if (!getenv("MEMBACKCTL")) {
+		fprintf(stderr, "MEMBACKCTL is not set\n");
+		return 1;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
