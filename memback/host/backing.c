@@ -8,7 +8,7 @@
 #include "error.h"
 #include "format.h"
 #include "hostinfo.h"
-#include "hostmem.h"
+#include "newfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -123,40 +123,6 @@ static int size_file(const struct backing *b, const char *path, uint64_t size, s
 	return 0;
 }
 
-int backing_check_room(const struct backing *b, uint64_t bytes, struct mb_error *err)
-{
-	struct statfs fs;
-	uint64_t room;
-
-	/* Only small pages on a file system of bounded size: hugetlb reserves, and memfd has no bound. */
-	if (b->fd < 0 || b->kind != MB_BACKING_FILE || b->ops != &backing_file_ops || fstatfs(b->fd, &fs) ||
-	    !fs.f_blocks)
-		return 0;
-	room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-	if (room >= bytes)
-		return 0;
-	return host_error(
-	    err, -ENOSPC,
-	    "the memory file's file system has room for %s, the budget is %s: a guest would die of "
-	    "SIGBUS; lower the budget, or make room (tmpfs: `mount -o remount,size=`)",
-	    host_size(room).text, host_size(bytes).text);
-}
-
-void backing_warn_memory(const struct backing *b, uint64_t bytes, struct mb_error *warning)
-{
-	const char *whose;
-	uint64_t left = hostmem_left(&whose);
-
-	/* What lies on a disk is written there when memory is short; huge pages are not of what is left. */
-	if (!b->blocks_exact || b->ops != &backing_file_ops || bytes <= left)
-		return;
-	host_warn_more(
-	    warning,
-	    "the budget is %s, but %s has %s left: guests that use all of it end in swapping, or in the "
-	    "OOM killer's hands; lower it with `membackctl pool set-budget`",
-	    host_size(bytes).text, whose, host_size(left).text);
-}
-
 static int open_memfd(struct backing *b, uint64_t size, struct mb_error *warning, struct mb_error *err)
 {
 	unsigned flags = MFD_CLOEXEC;
@@ -231,24 +197,22 @@ int backing_open_private(struct backing *b, enum mb_backing kind, const char *pa
 	return rc;
 }
 
-int backing_create_file(struct backing *b, enum mb_backing kind, const char *path, uint64_t size, unsigned mode,
-			struct mb_error *warning, struct mb_error *err)
+int backing_create_file(struct backing *b, enum mb_backing kind, struct newfile *file, const char *path,
+			uint64_t size, unsigned mode, struct mb_error *warning, struct mb_error *err)
 {
 	int rc;
 
 	*b = (struct backing){.kind = kind, .fd = -1};
-	b->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+	b->fd = newfile_open(file, path, mode);
 	if (b->fd < 0)
-		return host_error(err, -errno, "cannot make the memory file %s: %s", path, strerror(errno));
+		return host_error(err, b->fd, "cannot make the memory file %s: %s", path, strerror(-b->fd));
 	rc = describe_file(b, path, warning, err);
 	if (!rc)
 		rc = check_kind(b, path, err);
 	if (!rc)
 		rc = size_file(b, path, size, err);
-	if (rc) {
+	if (rc)
 		backing_close(b);
-		unlink(path);
-	}
 	return rc;
 }
 

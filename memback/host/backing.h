@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct backing_ops;
+struct newfile;
 
 /* One open backing. A space has a copy of its pool's with a descriptor of its own. */
 struct backing {
@@ -57,17 +58,20 @@ struct backing_ops {
 /* Makes the backing of a private pool; size bytes. */
 int backing_open_private(struct backing *b, enum mb_backing kind, const char *path, uint64_t size,
 			 struct mb_error *warning, struct mb_error *err);
-/* Creates the memory file of a pool file (fails if there is one) and returns it open. */
-int backing_create_file(struct backing *b, enum mb_backing kind, const char *path, uint64_t size, unsigned mode,
-			struct mb_error *warning, struct mb_error *err);
+/* Creates the memory file of a pool file, open and without its name, which newfile_publish() gives it. */
+int backing_create_file(struct backing *b, enum mb_backing kind, struct newfile *file, const char *path,
+			uint64_t size, unsigned mode, struct mb_error *warning, struct mb_error *err);
 /* Opens an existing memory file and checks that it is of this kind and granule. */
 int backing_open_file(struct backing *b, enum mb_backing kind, const char *path, struct mb_error *err);
 void backing_close(struct backing *b);
 
-/* -ENOSPC with text unless the file system of a backing has room for so many more bytes. */
-int backing_check_room(const struct backing *b, uint64_t bytes, struct mb_error *err);
-/* Warns where so many bytes are more than the host, or our memory cgroup, has left. */
-void backing_warn_memory(const struct backing *b, uint64_t bytes, struct mb_error *warning);
+/*
+ * Can a budget be kept, of which so many bytes are charged? -ENOSPC with text unless the file system has room for
+ * what of it the memory file does not hold yet.
+ */
+int backing_check_room(const struct backing *b, uint64_t budget, uint64_t charged, struct mb_error *err);
+/* Warns where that is more than the host, or our memory cgroup, or the kernel's huge pages, have left. */
+void backing_warn_memory(const struct backing *b, uint64_t budget, uint64_t charged, struct mb_error *warning);
 /* Makes [at, at + len) resident and writable. -ENOMEM, -EFAULT (the kernel would have sent SIGBUS). */
 int backing_populate(void *at, uint64_t len);
 /* One byte a 4 KiB page, bit 0 set: resident. From the kernel (mincore). */

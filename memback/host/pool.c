@@ -110,7 +110,7 @@ int mb_pool_create_private(const struct mb_pool_config *config, struct mb_pool *
 		rc = backing_open_private(&pool->mem, config->backing, config->memory_path, config->size,
 					  warning, err);
 	if (!rc)
-		rc = backing_check_room(&pool->mem, budget, err);
+		rc = backing_check_room(&pool->mem, budget, 0, err);
 	if (!rc)
 		rc = map_private(pool, &r, err);
 	if (!rc)

@@ -125,11 +125,12 @@ int mb_pool_resize(struct mb_pool *pool, uint64_t size, uint64_t *left, struct m
 	return rc;
 }
 
-int mb_pool_set_budget(struct mb_pool *pool, uint64_t budget, struct mb_error *err)
+int mb_pool_set_budget(struct mb_pool *pool, uint64_t budget, struct mb_error *warning, struct mb_error *err)
 {
 	uint64_t used = atomic_load(&pool->vars->budget_used);
-	int rc = 0;
+	int rc;
 
+	host_clear(warning);
 	host_clear(err);
 	if (!budget || budget % BASE_BYTES || budget > pool->size)
 		return host_error(
@@ -137,10 +138,12 @@ int mb_pool_set_budget(struct mb_pool *pool, uint64_t budget, struct mb_error *e
 		    "the budget must be a multiple of 4 KiB and at most what the pool was made for "
 		    "(%s), not %s",
 		    host_size(pool->size).text, host_size(budget).text);
-	if (budget > used)
-		rc = backing_check_room(&pool->mem, budget - used, err);
-	if (rc)
+	rc = backing_check_room(&pool->mem, budget, used, err);
+	if (rc && budget > atomic_load(&pool->vars->budget))
 		return rc;
+	/* Lowering one that cannot be kept makes it no worse. */
+	host_clear(err);
+	backing_warn_memory(&pool->mem, budget, used, warning);
 	atomic_store(&pool->vars->budget, budget);
 	budget_wake(pool->vars);
 	return 0;

@@ -150,7 +150,7 @@ int ctl_pool_shrink(const struct ctl_options *o, struct qmp_client *client, char
 int ctl_pool_set_budget(const struct ctl_options *o, struct qmp_client *client, char **args)
 {
 	struct mb_pool_status status;
-	struct mb_error err = {0};
+	struct mb_error warning = {0}, err = {0};
 	struct mb_pool *pool;
 	uint64_t budget;
 	int rc = 0;
@@ -159,9 +159,11 @@ int ctl_pool_set_budget(const struct ctl_options *o, struct qmp_client *client, 
 	(void)client;
 	if (size_argument(args[1], &budget) || attach(args[0], &pool))
 		return 1;
-	if (mb_pool_set_budget(pool, budget, &err) || mb_pool_get_status(pool, &status, &err))
+	if (mb_pool_set_budget(pool, budget, &warning, &err) || mb_pool_get_status(pool, &status, &err))
 		rc = ctl_fail("%s", err.text);
-	else if (status.budget_used > budget)
+	else if (warning.text[0])
+		fprintf(stderr, "membackctl: warning: %s\n", warning.text);
+	if (!rc && status.budget_used > budget)
 		printf("%s more than that is used: nobody gets more until so much is given back\n",
 		       ctl_size(status.budget_used - budget).text);
 	mb_pool_close(pool);

@@ -62,7 +62,8 @@ MB_MUST_CHECK int mb_pool_create_private(const struct mb_pool_config *config, st
 /*
  * Makes a pool file and its memory file (sparse); does not attach. Refuses to overwrite. Not for anon and
  * memfd, which no other process can open; hugetlb wants memory_path on a hugetlbfs mount. -ENOSPC where the
- * file system has less room than the budget.
+ * file system has less room than the budget. The files get their names when they are complete: who is killed in
+ * here leaves nothing, or a pool without its memory file, which mb_pool_destroy() removes.
  */
 MB_MUST_CHECK int mb_pool_create_file(const char *path, const struct mb_pool_config *config,
 				      struct mb_error *warning, struct mb_error *err);
@@ -112,10 +113,16 @@ MB_MUST_CHECK int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out
 MB_MUST_CHECK int mb_pool_resize(struct mb_pool *pool, uint64_t size, uint64_t *left, struct mb_error *err);
 /*
  * Changes the budget at once. Who waits goes on if it was raised. A budget below what is used takes nothing
- * from anybody: nobody is charged more until enough was given back. -ENOSPC as with mb_pool_create_file().
+ * from anybody: nobody is charged more until enough was given back. -ENOSPC where the file system has no room for
+ * what the memory file does not hold of it yet, unless the budget falls. The warning (may be NULL) gets text where
+ * the host, the memory cgroup or the reserved huge pages have less than that left.
  */
-MB_MUST_CHECK int mb_pool_set_budget(struct mb_pool *pool, uint64_t budget, struct mb_error *err);
-/* Removes a pool file and its memory file (if that is still the pool's); -EBUSY while an owner lives. */
+MB_MUST_CHECK int mb_pool_set_budget(struct mb_pool *pool, uint64_t budget, struct mb_error *warning,
+				     struct mb_error *err);
+/*
+ * Removes a pool file and its memory file (if that is still the pool's), whatever became of its length; -EBUSY
+ * while an owner lives. If the memory file cannot be removed, the pool is as it was.
+ */
 MB_MUST_CHECK int mb_pool_destroy(const char *path, struct mb_error *err);
 
 struct mb_pool_status {

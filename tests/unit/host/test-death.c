@@ -264,7 +264,7 @@ static void waiters_are_woken(void **state)
 		if (how == 0)
 			assert_int_equal(mb_space_inflate(gives, 0, 2 * MiB), 0);
 		else if (how == 1)
-			assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE + 2 * MiB, &err), 0);
+			assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE + 2 * MiB, NULL, &err), 0);
 		else
 			mb_space_destroy(gives);
 		pthread_join(thread, NULL);

@@ -300,7 +300,7 @@ static void the_gate_never_waits(void **state)
 	assert_false(mb_space_is_present(space, 30 * MiB, PAGE));
 	assert_true(mb_space_is_present(space, 24 * MiB, PAGE));
 	check_clean(pool, space);
-	assert_int_equal(mb_pool_set_budget(pool, 16 * MiB, &err), 0);
+	assert_int_equal(mb_pool_set_budget(pool, 16 * MiB, NULL, &err), 0);
 	await_starved(space, false);
 	assert_int_equal(status(space).reserve, reserve);
 	assert_int_equal(mb_space_present(space, 16 * MiB + reserve / 2, 1), 0);
