@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * budget.h - the pool's byte budget: used never exceeds budget, at any instant, whoever charges.
+ * budget.h - the pool's byte budget: no charge ever takes used beyond budget, at any instant, whoever charges.
  *
  * Relaxed orders do: the words guard a sum, not other data. Bytes are given back to the kernel before they
  * are uncharged and charged before they are taken, by program order around the system call.

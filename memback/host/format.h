@@ -69,7 +69,7 @@ struct budget_waiter {
 
 struct pool_vars {
 	_Atomic uint64_t budget;      /* bytes that may be out with owners */
-	_Atomic uint64_t budget_used; /* bytes; <= budget at all times */
+	_Atomic uint64_t budget_used; /* bytes; <= budget, unless the budget was lowered since */
 	_Atomic uint32_t destroyed;   /* set once, under the serial lock: the memory has no name any more */
 	_Atomic uint32_t wake;        /* futex: changes when waiting may have an end */
 	_Atomic uint64_t online;      /* bytes of frame numbers that shall be online; header.size is the most */
