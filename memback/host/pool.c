@@ -160,6 +160,8 @@ int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct 
 		out->owners += owner_lives(pool, i);
 	mb_frames_count(pool->frames, &out->frames);
 	out->size = (out->frames.capacity - out->frames.offline) << BASE_SHIFT;
+	/* What leaves lies beyond what shall be online. */
+	out->draining = pool_draining(pool, online_frames(pool), pool->size >> BASE_SHIFT) << BASE_SHIFT;
 	pthread_mutex_lock(&pool->list_lock);
 	rc = pool_resident(pool, &out->resident);
 	pthread_mutex_unlock(&pool->list_lock);

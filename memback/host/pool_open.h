@@ -15,6 +15,9 @@ int pool_start(struct mb_pool *pool, const struct records *r, uint64_t budget, s
 /* mb_pool_check() for who has the serial lock. */
 int pool_check_locked(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg);
 
+/* Base frames in [first, end) that leave as soon as their owners give them back. */
+uint64_t pool_draining(struct mb_pool *pool, uint64_t first, uint64_t end);
+
 /* Resident bytes of the pool's memory, from the kernel; under pool->lock. */
 int pool_resident(struct mb_pool *pool, uint64_t *bytes);
 /* Adds the resident bytes of a space's window, from the kernel. */

@@ -10,6 +10,7 @@
 #include "charge.h"
 #include "error.h"
 #include "owner.h"
+#include "pool_open.h"
 
 #include <errno.h>
 #include <string.h>
@@ -55,8 +56,6 @@ static int find_run(void *arg, const struct mb_run *run)
 	struct run_list *l = arg;
 	struct resize *r = l->r;
 
-	if (run->state == MB_DRAINING && l->offline)
-		r->left += run->count;
 	if ((run->state == MB_OFFLINE) != l->offline)
 		return r->count ? 1 : 0;
 	if (!r->count)
@@ -79,20 +78,40 @@ static int each_run(struct resize *r, uint64_t first, uint64_t end, bool offline
 	return rc;
 }
 
+static int count_draining(void *arg, const struct mb_run *run)
+{
+	uint64_t *frames = arg;
+
+	*frames += run->state == MB_DRAINING ? run->count : 0;
+	return 0;
+}
+
+uint64_t pool_draining(struct mb_pool *pool, uint64_t first, uint64_t end)
+{
+	uint64_t frames = 0;
+
+	if (first < end)
+		(void)mb_frames_walk(pool->frames, (mb_frame){first}, end - first, count_draining, &frames);
+	return frames;
+}
+
 static int change_size(struct mb_pool *pool, uint64_t size, struct resize *r, struct mb_error *err)
 {
 	uint64_t at = size >> BASE_SHIFT, end = pool->size >> BASE_SHIFT;
 	int rc;
 
+	/* Frames only leave meanwhile: we have the serial lock. So if there are none, bringing all online succeeds. */
+	r->left = pool_draining(pool, 0, at);
+	if (r->left)
+		return host_error(
+		    err, -EBUSY,
+		    "%s of what was taken from the pool below %s is still in use, and comes back only "
+		    "when it has left; nothing has changed: end the VMs that `pool shrink` names, or "
+		    "grow to less",
+		    host_size(r->left << BASE_SHIFT).text, host_size(size).text);
 	atomic_store_explicit(&pool->vars->online, size, memory_order_relaxed);
 	r->fn = bring_online;
 	rc = each_run(r, 0, at, true);
-	if (!rc && r->left)
-		return host_error(err, -EBUSY,
-				  "%s of what was taken from the pool is still in use: try again when `pool "
-				  "owners` shows it free",
-				  host_size(r->left << BASE_SHIFT).text);
-	r->left = 0;
 	r->fn = take_offline;
 	if (!rc)
 		rc = each_run(r, at, end, false);

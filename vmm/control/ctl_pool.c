@@ -114,6 +114,7 @@ static json_t *pool_json(struct mb_pool *pool, struct mb_error *err)
 		      s.huge_pages, "granule", number(s.granule), "size", number(s.size), "budget",
 		      number(s.budget), "budget-used", number(s.budget_used), "resident", number(s.resident));
 	json_object_set_new(o, "max-size", number(s.maximum));
+	json_object_set_new(o, "draining", number(s.draining));
 	json_object_set_new(o, "rebuilt", json_boolean(s.rebuilt));
 	json_object_set_new(o, "free-frames",
 			    json_pack("{s:o,s:o,s:o}", "4K", number(s.frames.free), "2M",
@@ -157,9 +158,16 @@ static void print_pool(const json_t *pool)
 	printf("%-10s %11s  of frame numbers, %s%s\n", "size", ctl_size(ctl_u64(pool, "size")).text,
 	       ctl_string(pool, "backing"),
 	       json_is_true(json_object_get(pool, "huge-pages")) ? ", huge pages" : ", no huge pages");
+	if (ctl_u64(pool, "draining"))
+		printf("%-10s %11s  of the size: still in use, and leaves with the VMs that have it\n",
+		       "leaving", ctl_size(ctl_u64(pool, "draining")).text);
 	printf("%-10s %11s  bytes that may be out with VMs\n", "budget", ctl_size(budget).text);
-	printf("%-10s %11s  of the budget, %s left\n", "used", ctl_size(used).text,
-	       ctl_size(budget > used ? budget - used : 0).text);
+	if (used > budget)
+		printf("%-10s %11s  %s more than the budget: nobody gets more before that is given back\n",
+		       "used", ctl_size(used).text, ctl_size(used - budget).text);
+	else
+		printf("%-10s %11s  of the budget, %s left\n", "used", ctl_size(used).text,
+		       ctl_size(budget - used).text);
 	printf("%-10s %11s  as the kernel counts\n", "resident", ctl_size(ctl_u64(pool, "resident")).text);
 	printf("%-10s %11llu  of 4K, which contain %llu whole ones of 2M and %llu of 1G\n", "free",
 	       (unsigned long long)ctl_u64(frames, "4K"), (unsigned long long)ctl_u64(frames, "2M"),

@@ -106,7 +106,7 @@ MB_MUST_CHECK int mb_pool_attach_kept(const char *path, struct mb_pool **out, st
 MB_MUST_CHECK int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out, struct mb_error *err);
 /*
  * Makes the pool so many bytes of frame numbers large, at most the maximum it was made with. Growing is done
- * when it returns; -EBUSY: what an earlier shrinking took is still in use there. Shrinking takes what is free
+ * when it returns; -EBUSY: what an earlier shrinking took is still in use there, and nothing has changed. Shrinking takes what is free
  * now, what is in use leaves when its owner ends; *left (may be NULL): bytes of it in use. Call it again to see
  * how it goes. The owners are not moved: mb_pool_frame_owner() tells who they are. The budget stays as it is.
  */
@@ -130,8 +130,10 @@ struct mb_pool_status {
 	uint64_t granule;     /* bytes: the least that the backing can give back */
 	uint64_t size;        /* bytes of frame numbers online */
 	uint64_t maximum;     /* bytes of frame numbers that it may grow to */
+	uint64_t draining;    /* bytes of size that leave as soon as their owners end, see mb_pool_resize() */
 	uint64_t budget;      /* bytes */
-	uint64_t budget_used; /* bytes out with owners (holes not included, pending included) */
+	uint64_t budget_used; /* bytes out with owners (holes not included, pending included); may be more than
+				 the budget, if that was lowered */
 	uint64_t resident;    /* bytes that the kernel says the backing holds */
 	uint64_t owners;      /* live owners */
 	struct mb_frames_count frames;

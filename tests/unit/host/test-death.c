@@ -301,7 +301,7 @@ static void size_changes(void **state)
 {
 	struct mb_pool *pool = new_pool("size", 0);
 	struct mb_space *space = space_of(pool, "has", SIZE, false);
-	struct mb_pool_status s;
+	struct mb_pool_status s, before;
 	struct mb_error err;
 	uint64_t left = 0;
 	mb_frame f;
@@ -312,8 +312,14 @@ static void size_changes(void **state)
 	assert_int_equal(mb_pool_resize(pool, 3 * MiB, NULL, &err), -EINVAL);
 	assert_int_equal(mb_pool_resize(pool, 2 * MiB, &left, &err), 0);
 	assert_int_equal(left, f.n ? SIZE : SIZE - 2 * MiB);
+	assert_int_equal(mb_pool_get_status(pool, &before, &err), 0);
+	assert_int_equal(before.draining, left);
 	assert_int_equal(mb_pool_resize(pool, 64 * MiB, NULL, &err), -EBUSY); /* it is still leaving */
 	assert_error(&err, -EBUSY);
+	/* and nothing of it has come back, nor been promised */
+	assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
+	assert_memory_equal(&s, &before, sizeof(s));
+	assert_int_equal(atomic_load(&pool->vars->online), 2 * MiB);
 	assert_int_equal(mb_pool_resize(pool, 2 * MiB, &left, &err), 0);
 	assert_clean(space);
 	assert_pool_clean(pool);
@@ -322,6 +328,7 @@ static void size_changes(void **state)
 	assert_int_equal(left, 0);
 	assert_int_equal(mb_pool_get_status(pool, &s, &err), 0);
 	assert_int_equal(s.size, 2 * MiB);
+	assert_int_equal(s.draining, 0);
 	assert_int_equal(s.maximum, 64 * MiB);
 	assert_int_equal(mb_pool_resize(pool, 64 * MiB, &left, &err), 0);
 	mb_space_destroy(space_of(pool, "all", 64 * MiB, false));

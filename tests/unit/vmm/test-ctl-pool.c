@@ -168,6 +168,55 @@ static void map_of_a_pool_that_shrank(void **state)
 	runs(f, "destroy", "");
 }
 
+/* ---- changes --------------------------------------------------------------------------------------------- */
+
+/* A legal command is no discrepancy; the status says what came of it. */
+static void budget_below_what_is_used(void **state)
+{
+	struct fixture *f = *state;
+	struct mb_space *space;
+	struct mb_pool *p;
+
+	runs(f, "create", "--size 64M");
+	p = attach(f);
+	space = owner(p, "a", 32 * MIB);
+	runs(f, "set-budget", "16M");
+	has(f->out, "16 MiB more");
+	runs(f, "check", "");
+	runs(f, "status", "");
+	has(f->out, "16 MiB more than the budget");
+	mb_space_destroy(space);
+	mb_pool_close(p);
+	runs(f, "destroy", "");
+}
+
+static void growing_what_still_leaves(void **state)
+{
+	struct fixture *f = *state;
+	struct mb_space *space;
+	struct mb_pool *p;
+	char before[4096];
+
+	runs(f, "create", "--size 64M");
+	p = attach(f);
+	space = owner(p, "a", 32 * MIB);
+	assert_int_equal(pool(f, "shrink", "2M"), 1);
+	has(f->out, "a  ");
+	runs(f, "status", "");
+	has(f->out, "leaving");
+	strcpy(before, f->out);
+	assert_int_equal(pool(f, "grow", "64M"), 1);
+	has(f->err, "nothing has changed");
+	runs(f, "status", "");
+	assert_string_equal(f->out, before);
+	mb_space_destroy(space);
+	mb_pool_close(p);
+	runs(f, "grow", "64M");
+	runs(f, "status", "");
+	assert_null(strstr(f->out, "leaving"));
+	runs(f, "destroy", "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -175,6 +224,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(map_of_a_pool_that_can_grow),
 	    TEST(map_of_a_pool_that_shrank),
+	    TEST(budget_below_what_is_used),
+	    TEST(growing_what_still_leaves),
 	};
 
 	if (!getenv("MEMBACKCTL")) {
