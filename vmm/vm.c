@@ -213,12 +213,33 @@ static int lay_out(struct vm *vm, struct mb_error *err)
 	return rc;
 }
 
+/* A death or a boot of the machine that attaching found: nobody who attaches later will hear of it. */
+static void say_what_attaching_did(const struct vm *vm, const struct mb_recovered *did)
+{
+	char frames[SIZE_TEXT], charged[SIZE_TEXT];
+	if (did->rebuilt || did->kept)
+		log_at(LOG_WARN, "the pool %s was of another boot of this machine: %s", vm->config.pool_path,
+		       did->kept ? "it was checked and repaired" : "it is empty now");
+	if (did->owners != 0)
+		log_at(LOG_INFO, "the pool %s had %llu dead VM%s: %s of frames and %s of the budget taken back",
+		       vm->config.pool_path, (unsigned long long)did->owners, did->owners == 1 ? "" : "s",
+		       size_format(did->frames, frames), size_format(did->charged, charged));
+	else if (did->freed != 0 || did->completed != 0 || did->undone != 0)
+		log_at(LOG_INFO, "what somebody was killed over in the pool %s was completed or undone",
+		       vm->config.pool_path);
+}
+
 static int open_pool(struct vm *vm, struct mb_error *err)
 {
 	const struct vm_config *c = &vm->config;
 	struct mb_error warning = {0};
-	if (c->pool_path != NULL)
-		return mb_pool_attach(c->pool_path, &vm->pool, err);
+	if (c->pool_path != NULL) {
+		struct mb_recovered did = {0};
+		int rc = mb_pool_attach_recovered(c->pool_path, &vm->pool, &did, err);
+		if (rc == 0)
+			say_what_attaching_did(vm, &did);
+		return rc;
+	}
 	uint64_t unit = c->backing == MB_BACKING_HUGETLB_1G ? GIANT_BYTES : HUGE_BYTES;
 	uint64_t all = c->max_memory > c->memory ? c->max_memory : c->memory;
 	struct mb_pool_config config = {

@@ -238,6 +238,10 @@ static int attach_pool(const char *path, bool keep, struct mb_pool **out, struct
 		pool_free(pool);
 		return rc;
 	}
+	if (did) {
+		did->rebuilt = pool->rebuilt;
+		did->kept = pool->kept;
+	}
 	*out = pool;
 	return 0;
 }

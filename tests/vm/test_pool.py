@@ -5,6 +5,7 @@ Several VMMs share a pool file: they are charged at launch, told what is missing
 """
 import json
 import os
+import re
 import signal
 
 import vmtest
@@ -206,6 +207,28 @@ def who_waits_goes_on_when_another_is_killed():
     equal(first.wait(), 0, "exit status")
     did = json.loads(ctl("--json", "pool", "recover", pool.path).stdout)
     equal(did["owners"], 0, "dead owners that were left")
+    pool.destroy()
+
+
+@case
+def what_attaching_found_is_said():
+    """By whoever comes first, which may be a VMM: later nobody would know."""
+    pool = Pool("128M", "64M")
+    vm = idle(pool, memory="64M")
+    os.kill(vm.pid, signal.SIGKILL)
+    equal(vm.wait(), -signal.SIGKILL, "exit status")
+    os.unlink(vm.socket)
+    successor = idle(pool, memory="64M")
+    wait_until(lambda: "1 dead VM: 64 MiB of frames and 64 MiB of the budget" in successor.stderr, "the VMM to say so")
+    end(successor)
+    with open(pool.path, "r+b") as f:  # the mark of the boot, see memback/host/format.h
+        f.seek(4096 + 32)
+        mark = f.read(1)
+        f.seek(4096 + 32)
+        f.write(bytes([mark[0] ^ 1]))
+    vm = idle(pool, memory="64M")
+    wait_until(lambda: re.search(r"warning: .*another boot.*empty", vm.stderr), "the VMM to say so")
+    end(vm)
     pool.destroy()
 
 

@@ -93,6 +93,12 @@ void ctl_map_draw(FILE *to, const json_t *runs, uint64_t step, const struct ctl_
 /* Cells in a row of a terminal so wide. */
 unsigned ctl_map_cells(unsigned columns);
 
+/*
+ * ctl_pool_open.c: attaches; says why not, or what else that did: the pool is of another boot, dead VMs were found. With
+ * did, those are left to the caller to say. keep: see mb_pool_attach_kept().
+ */
+int ctl_pool_open(const char *path, bool keep, struct mb_pool **pool, struct mb_recovered *did);
+
 /* ctl_pool.c */
 int ctl_pool_create(const struct ctl_options *o, struct qmp_client *client, char **args);
 int ctl_pool_status(const struct ctl_options *o, struct qmp_client *client, char **args);

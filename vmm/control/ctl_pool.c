@@ -172,8 +172,6 @@ static void print_pool(const json_t *pool)
 	printf("%-10s %11llu  of 4K, which contain %llu whole ones of 2M and %llu of 1G\n", "free",
 	       (unsigned long long)ctl_u64(frames, "4K"), (unsigned long long)ctl_u64(frames, "2M"),
 	       (unsigned long long)ctl_u64(frames, "1G"));
-	if (json_is_true(json_object_get(pool, "rebuilt")))
-		printf("It was of another boot of this machine, and is empty now.\n");
 	print_owners(owners);
 }
 
@@ -184,8 +182,8 @@ int ctl_pool_status(const struct ctl_options *o, struct qmp_client *client, char
 	json_t *status;
 
 	(void)client;
-	if (mb_pool_attach(args[0], &pool, &err))
-		return ctl_fail("%s", err.text);
+	if (ctl_pool_open(args[0], false, &pool, NULL))
+		return 1;
 	status = pool_json(pool, &err);
 	mb_pool_close(pool);
 	if (!status)
@@ -200,15 +198,13 @@ int ctl_pool_status(const struct ctl_options *o, struct qmp_client *client, char
 
 int ctl_pool_owners(const struct ctl_options *o, struct qmp_client *client, char **args)
 {
-	json_t *list = json_array();
-	struct mb_error err = {0};
 	struct mb_pool *pool;
+	json_t *list;
 
 	(void)client;
-	if (mb_pool_attach(args[0], &pool, &err)) {
-		json_decref(list);
-		return ctl_fail("%s", err.text);
-	}
+	if (ctl_pool_open(args[0], false, &pool, NULL))
+		return 1;
+	list = json_array();
 	mb_pool_walk_owners(pool, collect_owner, list);
 	mb_pool_close(pool);
 	if (o->json)
@@ -235,17 +231,15 @@ static int collect_discrepancy(void *arg, const struct mb_discrepancy *d)
 
 int ctl_pool_check(const struct ctl_options *o, struct qmp_client *client, char **args)
 {
-	json_t *list = json_array();
-	struct mb_error err = {0};
 	struct mb_pool *pool;
+	json_t *list;
 	size_t count;
 	int rc;
 
 	(void)client;
-	if (mb_pool_attach(args[0], &pool, &err)) {
-		json_decref(list);
-		return ctl_fail("%s", err.text);
-	}
+	if (ctl_pool_open(args[0], false, &pool, NULL))
+		return 1;
+	list = json_array();
 	rc = mb_pool_check(pool, collect_discrepancy, list);
 	mb_pool_close(pool);
 	count = json_array_size(list);

@@ -8,27 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-static void say_if_of_another_boot(struct mb_pool *pool, const char *path)
-{
-	struct mb_pool_status status;
-	struct mb_error err;
-
-	if (mb_pool_get_status(pool, &status, &err) || !(status.rebuilt || status.kept))
-		return;
-	fprintf(stderr, "membackctl: %s was of another boot of this machine: %s\n", path,
-		status.kept ? "it was checked and repaired" : "it is empty now");
-}
-
-static int attach(const char *path, struct mb_pool **pool)
-{
-	struct mb_error err = {0};
-
-	if (mb_pool_attach(path, pool, &err))
-		return ctl_fail("%s", err.text);
-	say_if_of_another_boot(*pool, path);
-	return 0;
-}
-
 static int size_argument(const char *text, uint64_t *out)
 {
 	if (size_parse(text, out) || !*out)
@@ -40,6 +19,7 @@ static int size_argument(const char *text, uint64_t *out)
 
 struct holders {
 	struct mb_pool *pool;
+	FILE *to;
 	uint64_t from; /* base frames */
 	uint64_t held[256], maximum;
 	uint32_t id[256];
@@ -65,14 +45,15 @@ static int name_holder(void *arg, const struct mb_owner_status *w)
 
 	for (unsigned i = 0; i < h->count; i++)
 		if (h->id[i] == w->id)
-			printf("  %-20s %8lld %11s\n", w->name, (long long)w->pid, ctl_size(h->held[i]).text);
+			fprintf(h->to, "  %-20s %8lld %11s\n", w->name, (long long)w->pid,
+				ctl_size(h->held[i]).text);
 	return 0;
 }
 
 /* Who has frames beyond the new size, so that the pool must wait for them. */
-static void print_holders(struct mb_pool *pool, uint64_t size, uint64_t maximum)
+static void print_holders(FILE *to, struct mb_pool *pool, uint64_t size, uint64_t maximum)
 {
-	struct holders h = {.pool = pool};
+	struct holders h = {.pool = pool, .to = to};
 
 	for (uint64_t f = size >> 12; f < maximum >> 12; f += 512) {
 		struct mb_frame_owner owner;
@@ -81,18 +62,22 @@ static void print_holders(struct mb_pool *pool, uint64_t size, uint64_t maximum)
 			holder_add(&h, owner.owner);
 	}
 	if (h.count)
-		printf("  %-20s %8s %11s\n", "VM", "pid", "holds");
+		fprintf(to, "  %-20s %8s %11s\n", "VM", "pid", "holds");
 	mb_pool_walk_owners(pool, name_holder, &h);
 }
 
-/* With --wait: until it has left, or the time is over. */
-static int resize(struct mb_pool *pool, const struct ctl_options *o, uint64_t size, uint64_t *left,
-		  struct mb_error *err)
+/* With --wait: until it has left, or the time is over. Whom it waits for is said first, then how it goes. */
+static int resize(struct mb_pool *pool, const struct ctl_options *o, uint64_t size, uint64_t maximum,
+		  uint64_t *left, struct mb_error *err)
 {
 	const struct timespec pause = {0, 200000000};
 	time_t end = time(NULL) + (time_t)o->timeout_s;
 	int rc = mb_pool_resize(pool, size, left, err);
 
+	if (!rc && *left && o->wait) {
+		fprintf(stderr, "waiting for %s that is still in use:\n", ctl_size(*left).text);
+		print_holders(stderr, pool, size, maximum);
+	}
 	while (!rc && *left && o->wait && (!o->timeout_s || time(NULL) < end)) {
 		uint64_t before = *left;
 
@@ -112,7 +97,7 @@ static int change_size(const struct ctl_options *o, char **args, bool grow)
 	uint64_t size, left = 0;
 	int rc = 1;
 
-	if (size_argument(args[1], &size) || attach(args[0], &pool))
+	if (size_argument(args[1], &size) || ctl_pool_open(args[0], false, &pool, NULL))
 		return 1;
 	if (mb_pool_get_status(pool, &status, &err))
 		ctl_fail("%s", err.text);
@@ -120,13 +105,13 @@ static int change_size(const struct ctl_options *o, char **args, bool grow)
 		ctl_fail("the pool is %s large, so that %s would make it %s: use pool %s",
 			 ctl_size(status.size).text, ctl_size(size).text, grow ? "smaller" : "larger",
 			 grow ? "shrink" : "grow");
-	else if (resize(pool, o, size, &left, &err))
+	else if (resize(pool, o, size, status.maximum, &left, &err))
 		ctl_fail("%s", err.text);
 	else
 		rc = 0;
 	if (!rc && left) {
 		printf("%s of it is still in use, and leaves as soon as it is free:\n", ctl_size(left).text);
-		print_holders(pool, size, status.maximum);
+		print_holders(stdout, pool, size, status.maximum);
 		rc = 1;
 	}
 	mb_pool_close(pool);
@@ -157,7 +142,7 @@ int ctl_pool_set_budget(const struct ctl_options *o, struct qmp_client *client, 
 
 	(void)o;
 	(void)client;
-	if (size_argument(args[1], &budget) || attach(args[0], &pool))
+	if (size_argument(args[1], &budget) || ctl_pool_open(args[0], false, &pool, NULL))
 		return 1;
 	if (mb_pool_set_budget(pool, budget, &warning, &err) || mb_pool_get_status(pool, &status, &err))
 		rc = ctl_fail("%s", err.text);
@@ -177,15 +162,14 @@ static json_t *number(uint64_t value)
 
 int ctl_pool_recover(const struct ctl_options *o, struct qmp_client *client, char **args)
 {
-	struct mb_recovered did, more;
+	struct mb_recovered did, more = {0};
 	struct mb_error err = {0};
 	struct mb_pool *pool;
 	int rc = 0;
 
 	(void)client;
-	if ((o->keep ? mb_pool_attach_kept : mb_pool_attach_recovered)(args[0], &pool, &did, &err))
-		return ctl_fail("%s", err.text);
-	say_if_of_another_boot(pool, args[0]);
+	if (ctl_pool_open(args[0], o->keep, &pool, &did))
+		return 1;
 	if (mb_pool_recover(pool, &more, &err))
 		rc = ctl_fail("%s", err.text);
 	mb_pool_close(pool);

@@ -209,13 +209,12 @@ int ctl_pool_map(const struct ctl_options *o, struct qmp_client *client, char **
 {
 	unsigned columns = ctl_map_cells(terminal_columns());
 	struct pool_map map = {.path = args[0]};
-	struct mb_error err = {0};
 	struct mb_pool *pool;
 	int status;
 
 	(void)client;
-	if (mb_pool_attach(args[0], &pool, &err))
-		return ctl_fail("%s", err.text);
+	if (ctl_pool_open(args[0], false, &pool, NULL))
+		return 1;
 	status = fill_map(&map, pool, o->svg ? SVG_CELLS : (size_t)columns * ROWS);
 	mb_pool_close(pool);
 	if (!status && o->svg)

@@ -86,6 +86,8 @@ struct mb_recovered {
 	    freed; /* bytes of frame numbers that they had in hand and that were nobody's yet or any more */
 	uint64_t completed; /* operations cut in the middle that were completed */
 	uint64_t undone;    /* ... that were undone */
+	/* Of attaching only: the pool was of another boot, and was made empty, or repaired (mb_pool_attach_kept()). */
+	bool rebuilt, kept;
 };
 /* mb_pool_attach(), which says what it took back from the dead. */
 MB_MUST_CHECK int mb_pool_attach_recovered(const char *path, struct mb_pool **out, struct mb_recovered *did,

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <memback/pool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,97 @@ static void growing_what_still_leaves(void **state)
 	runs(f, "destroy", "");
 }
 
+static void who_shrinks_and_waits_is_told_for_whom(void **state)
+{
+	struct fixture *f = *state;
+	struct mb_space *space;
+	struct mb_pool *p;
+	char *waits;
+
+	runs(f, "create", "--size 64M");
+	p = attach(f);
+	space = owner(p, "in-the-way", 32 * MIB);
+	assert_int_equal(pool(f, "shrink", "2M --wait --timeout 1"), 1);
+	waits = strstr(f->err, "waiting for");
+	assert_non_null(waits);
+	has(waits, "in-the-way");
+	assert_null(strstr(strstr(waits, "in-the-way") + 1, "in-the-way")); /* once */
+	has(f->out, "in-the-way");                                          /* and who still is at the end */
+	mb_space_destroy(space);
+	mb_pool_close(p);
+	runs(f, "shrink", "2M --wait");
+	runs(f, "destroy", "");
+}
+
+/* ---- deaths and boots ------------------------------------------------------------------------------------ */
+
+static const char *const attaching[][2] = {{"status", ""}, {"status", "--json"},  {"owners", ""}, {"check", ""},
+					   {"map", ""},    {"set-budget", "16M"}, {"grow", "64M"}};
+#define ATTACHING (sizeof(attaching) / sizeof(attaching[0]))
+
+/* Somebody who has 16 MiB is killed. */
+static void let_one_die(const struct fixture *f)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		mb_space_window(owner(attach(f), "dead", 16 * MIB));
+		raise(SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+}
+
+/* Whichever command is the first to attach says it; the next one has nothing to say. */
+static void deaths_are_said(void **state)
+{
+	struct fixture *f = *state;
+
+	runs(f, "create", "--size 64M");
+	for (unsigned i = 0; i < ATTACHING; i++) {
+		let_one_die(f);
+		runs(f, attaching[i][0], attaching[i][1]);
+		has(f->err, "1 dead VM found");
+		has(f->err, "16 MiB");
+		assert_ptr_equal(strchr(f->err, '\n'), f->err + strlen(f->err) - 1);
+		runs(f, attaching[i][0], attaching[i][1]);
+		assert_string_equal(f->err, "");
+	}
+	let_one_die(f);
+	runs(f, "recover", "");
+	has(f->out, "1 dead");
+	assert_string_equal(f->err, "");
+	runs(f, "destroy", "");
+}
+
+/* The mark of the boot, in the page behind the header (memback/host/format.h). */
+static void age(const struct fixture *f)
+{
+	int fd = open(f->pool, O_RDWR | O_CLOEXEC);
+	uint64_t mark;
+
+	assert_int_equal(pread(fd, &mark, sizeof(mark), 4096 + 32), sizeof(mark));
+	mark ^= 1;
+	assert_int_equal(pwrite(fd, &mark, sizeof(mark), 4096 + 32), sizeof(mark));
+	close(fd);
+}
+
+static void boots_are_said(void **state)
+{
+	struct fixture *f = *state;
+
+	runs(f, "create", "--size 64M");
+	for (unsigned i = 0; i < ATTACHING; i++) {
+		age(f);
+		runs(f, attaching[i][0], attaching[i][1]);
+		has(f->err, "another boot");
+		runs(f, attaching[i][0], attaching[i][1]);
+		assert_string_equal(f->err, "");
+	}
+	runs(f, "destroy", "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -226,6 +318,9 @@ int main(void)
 	    TEST(map_of_a_pool_that_shrank),
 	    TEST(budget_below_what_is_used),
 	    TEST(growing_what_still_leaves),
+	    TEST(who_shrinks_and_waits_is_told_for_whom),
+	    TEST(deaths_are_said),
+	    TEST(boots_are_said),
 	};
 
 	if (!getenv("MEMBACKCTL")) {
