@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * storm.c - processes on one pool file that are killed at random and started again, while they make spaces,
- *write and verify patterns, give memory back, take it again, fault it in and recover what the killed ones had.
+ * write and verify patterns, give memory back, take it again, fault it in, recover what the killed ones had, and
+ * change the pool's size and budget.
  *
  * After each round of kills the pool is checked while the others go on: no frame may be lost (used in the
  * allocator, nobody's in the ledger) or doubled (two owners', or free and an owner's), the budget's sum must be
  * the owners'. Whoever is alive finds in its pages what it wrote, and zeros in those it took anew. When all are
  * dead, everything is free and the kernel holds nothing.
  *
- *	storm [--kills N] [--seed N] [--processes N] [--dir DIR]
+ *	storm [--kills N | --seconds N] [--seed N] [--processes N] [--dir DIR]
  *
- * The seed is printed; with the same seed each process makes the same choices, in another interleaving.
+ * It ends after so many kills, or after so many seconds. The seed is printed; with the same seed each process makes the same choices, in another interleaving.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -36,14 +37,14 @@
 #define GONE          UINT64_MAX /* a stamp: the page is inflated */
 
 struct options {
-	unsigned kills, processes;
+	unsigned kills, seconds, processes; /* seconds 0: kills count */
 	uint64_t seed;
 	const char *dir;
 };
 
 /* What the processes did, in memory that they share. */
 struct tally {
-	_Atomic uint64_t spaces, destroyed, refused, inflated, deflated, verified, lazy, recovered;
+	_Atomic uint64_t spaces, destroyed, refused, inflated, deflated, verified, lazy, changed;
 };
 
 struct guest {
@@ -173,6 +174,20 @@ static bool live(struct guest *g, struct mb_pool *pool, unsigned number, bool la
 	return true;
 }
 
+/* What people do to a pool in use; its frames leave as they are freed, or come back. */
+static void change_pool(struct guest *g, struct mb_pool *pool)
+{
+	struct mb_error err;
+	uint64_t size = POOL_SIZE / 2 + dice(&g->random) % (POOL_SIZE / 2 / HUGE_BYTES + 1) * HUGE_BYTES;
+	int rc = mb_pool_resize(pool, size, NULL, &err);
+
+	if (rc && rc != -EBUSY)
+		die("resize: %s", err.text);
+	if (mb_pool_set_budget(pool, BUDGET - dice(&g->random) % 8 * HUGE_BYTES, NULL, &err))
+		die("budget: %s", err.text);
+	atomic_fetch_add(&g->tally->changed, 1);
+}
+
 __attribute__((noreturn)) static void process(const char *path, uint64_t seed, unsigned number, bool lazy,
 					      struct tally *tally)
 {
@@ -191,6 +206,8 @@ __attribute__((noreturn)) static void process(const char *path, uint64_t seed, u
 
 		if (rc && rc != -EAGAIN)
 			die("recover: %s", err.text);
+		if (!(dice(&g->random) % 16))
+			change_pool(g, pool);
 		if (!live(g, pool, number, lazy && dice(&g->random) % 2))
 			nanosleep(&pause, NULL);
 	}
@@ -260,6 +277,8 @@ static void look(struct storm *s, bool rest)
 	rc = mb_pool_recover(pool, &did, &err);
 	if (rc && (rest || rc != -EAGAIN))
 		die("recover after %u kills: %s", s->killed, err.text);
+	if (rest && (mb_pool_resize(pool, POOL_SIZE, NULL, &err) || mb_pool_set_budget(pool, BUDGET, NULL, &err)))
+		die("size or budget: %s", err.text);
 	rc = mb_pool_check(pool, print_discrepancy, NULL);
 	if (rc)
 		die("%d discrepancies after %u kills, seed %llu", rc, s->killed,
@@ -298,6 +317,7 @@ static void run(const struct options *o, const char *path)
 	struct mb_pool_config config = {.backing = MB_BACKING_FILE, .size = POOL_SIZE, .budget = BUDGET};
 	struct storm s = {.o = o, .path = path, .random = o->seed * UINT64_C(0x9e3779b97f4a7c15) | 1};
 	struct mb_error warning, err;
+	time_t end;
 	struct tally *t = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (t == MAP_FAILED || mb_pool_create_file(path, &config, &warning, &err))
@@ -309,18 +329,19 @@ static void run(const struct options *o, const char *path)
 	fflush(NULL);
 	for (unsigned i = 0; i < o->processes; i++)
 		start(&s, i);
-	while (s.killed < o->kills)
+	end = time(NULL) + (time_t)o->seconds;
+	while (o->seconds ? time(NULL) < end : s.killed < o->kills)
 		round_of_kills(&s);
 	for (unsigned i = 0; i < o->processes; i++)
 		stop(&s, i);
 	look(&s, true);
-	printf("%u kills, %u checks: 0 frames lost, 0 doubled; %llu spaces, %llu with overcommit, %llu of them "
-	       "destroyed, %llu refused; pages: %llu inflated, %llu deflated, %llu verified\n",
+	printf("%u kills, %u checks: 0 frames lost, 0 doubled; %llu spaces and %llu with overcommit, %llu of all "
+	       "destroyed, %llu refused; size and budget changed %llu times; pages: %llu inflated, %llu deflated, %llu verified\n",
 	       s.killed, s.checks, (unsigned long long)t->spaces, (unsigned long long)t->lazy,
 	       (unsigned long long)t->destroyed, (unsigned long long)t->refused,
-	       (unsigned long long)t->inflated, (unsigned long long)t->deflated,
+	       (unsigned long long)t->changed, (unsigned long long)t->inflated, (unsigned long long)t->deflated,
 	       (unsigned long long)t->verified);
-	if (!t->spaces || !t->inflated || !t->deflated || !t->verified)
+	if (!t->spaces || !t->changed || !t->inflated || !t->deflated || !t->verified)
 		die("nothing was tried");
 	if (mb_pool_destroy(path, &err))
 		die("destroy: %s", err.text);
@@ -329,6 +350,7 @@ static void run(const struct options *o, const char *path)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longopts[] = {{"kills", required_argument, NULL, 'k'},
+						 {"seconds", required_argument, NULL, 't'},
 						 {"seed", required_argument, NULL, 's'},
 						 {"processes", required_argument, NULL, 'p'},
 						 {"dir", required_argument, NULL, 'd'},
@@ -338,6 +360,8 @@ static int parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "", longopts, NULL)) != -1) {
 		if (c == 'k')
 			o->kills = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 't')
+			o->seconds = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 's')
 			o->seed = strtoull(optarg, NULL, 10);
 		else if (c == 'p')
@@ -357,7 +381,7 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &o)) {
 		fprintf(stderr,
-			"usage: storm [--kills N] [--seed N] [--processes N, at most 32] [--dir DIR]\n");
+			"usage: storm [--kills N | --seconds N] [--seed N] [--processes N, at most 32] [--dir DIR]\n");
 		return 1;
 	}
 	snprintf(dir, sizeof(dir), "%s/memback-storm-XXXXXX", o.dir);
@@ -365,7 +389,8 @@ int main(int argc, char **argv)
 		printf("skipped: cannot write to %s: %s\n", o.dir, strerror(errno));
 		return 77;
 	}
-	printf("storm: seed %llu, %u processes, %u kills\n", (unsigned long long)o.seed, o.processes, o.kills);
+	printf("storm: seed %llu, %u processes, %u %s\n", (unsigned long long)o.seed, o.processes,
+	       o.seconds ? o.seconds : o.kills, o.seconds ? "seconds" : "kills");
 	snprintf(path, sizeof(path), "%s/pool", dir);
 	run(&o, path);
 	rmdir(dir);

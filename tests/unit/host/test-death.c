@@ -200,14 +200,14 @@ static void deflations_queue(void **state)
 	(void)state;
 	assert_int_equal(mb_space_inflate(first, 0, 4 * MiB), 0);
 	assert_int_equal(mb_space_inflate(second, 0, 4 * MiB), 0);
-	assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE - 8 * MiB, &err), 0);
+	assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE - 8 * MiB, NULL, &err), 0);
 	assert_int_equal(mb_space_deflate(first, 0, 2 * MiB), -EDQUOT);
 	mb_space_queue_up(first, 2 * MiB);
 	assert_int_equal(mb_space_deflate(second, 0, MiB), -EDQUOT);
 	mb_space_queue_up(second, MiB);
 	assert_int_equal(bytes_wanted(pool), 3 * MiB);
 	assert_true(budget_all_wait(pool));
-	assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE - 6 * MiB, &err), 0);
+	assert_int_equal(mb_pool_set_budget(pool, 2 * SIZE - 6 * MiB, NULL, &err), 0);
 	assert_int_equal(mb_space_deflate(second, 0, MiB), -EDQUOT); /* there is as much, but not for it */
 	assert_int_equal(mb_space_deflate(first, 0, MiB), 0);
 	assert_int_equal(bytes_wanted(pool), MiB);
