@@ -97,7 +97,7 @@ static int check_kind(const struct backing *b, const char *path, struct mb_error
 	if (is_hugetlb(b->kind) && (b->ops != &backing_hugetlb_ops || b->granule != hugetlb_page(b->kind)))
 		return host_error(err, -EINVAL,
 				  "%s is not on a hugetlbfs mount with pages of %s: `mount -t hugetlbfs -o "
-				  "pagesize=%s none DIR`, and give a path there",
+				  "pagesize=%s none DIR`, and name a file there with --memory-file",
 				  path, host_size(hugetlb_page(b->kind)).text,
 				  b->kind == MB_BACKING_HUGETLB_1G ? "1G" : "2M");
 	return 0;
@@ -235,6 +235,13 @@ int backing_open_file(struct backing *b, enum mb_backing kind, const char *path,
 	if (rc)
 		backing_close(b);
 	return rc;
+}
+
+const char *backing_file_system(const struct backing *b)
+{
+	if (b->kind == MB_BACKING_MEMFD || b->fd < 0)
+		return "";
+	return b->ops == &backing_hugetlb_ops ? "hugetlbfs" : b->blocks_exact ? "tmpfs" : "disk";
 }
 
 void backing_close(struct backing *b)

@@ -61,6 +61,8 @@ int backing_open_private(struct backing *b, enum mb_backing kind, const char *pa
 /* Creates the memory file of a pool file, open and without its name, which newfile_publish() gives it. */
 int backing_create_file(struct backing *b, enum mb_backing kind, struct newfile *file, const char *path,
 			uint64_t size, unsigned mode, struct mb_error *warning, struct mb_error *err);
+/* Where the memory file lies: "tmpfs", "hugetlbfs", "disk"; "" for anon and memfd. */
+const char *backing_file_system(const struct backing *b);
 /* Opens an existing memory file and checks that it is of this kind and granule. */
 int backing_open_file(struct backing *b, enum mb_backing kind, const char *path, struct mb_error *err);
 void backing_close(struct backing *b);

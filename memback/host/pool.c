@@ -155,6 +155,7 @@ int mb_pool_get_status(struct mb_pool *pool, struct mb_pool_status *out, struct 
 	out->kept = pool->kept;
 	out->budget = atomic_load_explicit(&pool->vars->budget, memory_order_relaxed);
 	out->budget_used = atomic_load_explicit(&pool->vars->budget_used, memory_order_relaxed);
+	out->file_system = backing_file_system(&pool->mem);
 	out->huge_pages = pool->mem.huge_pages;
 	for (uint32_t i = 0; i < OWNERS_MAX; i++)
 		out->owners += owner_lives(pool, i);

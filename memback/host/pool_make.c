@@ -212,6 +212,12 @@ static int create_both(struct mb_pool *pool, const char *path, const struct mb_p
 	if (!rc)
 		rc = backing_create_file(&pool->mem, config->backing, &memory, pool->mem_path, pool->size,
 					 config->mode ? config->mode : 0600, warning, err);
+	if (!rc && config->tmpfs && strcmp(backing_file_system(&pool->mem), "tmpfs") != 0)
+		rc = host_error(
+		    err, -EINVAL,
+		    "%s would lie on no tmpfs: name a file on one with --memory-file, such as /dev/shm/NAME, "
+		    "or use --backing file",
+		    pool->mem_path);
 	if (!rc)
 		rc = create_pool_file(pool, path, config, &memory, &claim, err);
 	newfile_end(&memory);

@@ -19,17 +19,14 @@ static int parse_size(const char *option, const char *text, uint64_t *out)
 	return 0;
 }
 
-/* A pool file's memory is a file whatever its kind: tmpfs is one that lies on such a mount. */
-static int parse_backing(const char *text, enum mb_backing *out)
+/* A pool file's memory is a file whatever its kind: with tmpfs it must lie on such a mount. */
+static int parse_backing(const char *text, struct mb_pool_config *config)
 {
-	if (!strcmp(text, "tmpfs")) {
-		*out = MB_BACKING_FILE;
-		return 0;
-	}
-	if (mb_backing_parse(text, out))
+	config->tmpfs = !strcmp(text, "tmpfs");
+	if (mb_backing_parse(config->tmpfs ? "file" : text, &config->backing))
 		return ctl_fail("--backing %s is no kind of memory: tmpfs, hugetlb=2M, hugetlb=1G or file",
 				text);
-	if (*out == MB_BACKING_ANON || *out == MB_BACKING_MEMFD)
+	if (config->backing == MB_BACKING_ANON || config->backing == MB_BACKING_MEMFD)
 		return ctl_fail(
 		    "--backing %s is memory of one process only: a pool file has tmpfs, hugetlb=2M, "
 		    "hugetlb=1G or file",
@@ -71,7 +68,7 @@ int ctl_pool_create(const struct ctl_options *o, struct qmp_client *client, char
 		return ctl_fail("how large? Give --size SIZE, such as --size 2G");
 	if (parse_size("--size", o->size, &config.size) ||
 	    (o->budget && parse_size("--budget", o->budget, &config.budget)) ||
-	    (o->backing && parse_backing(o->backing, &config.backing)) ||
+	    (o->backing && parse_backing(o->backing, &config)) ||
 	    (o->max_size && parse_size("--max-size", o->max_size, &config.maximum)) ||
 	    (o->group && parse_group(o->group, &config)) || (o->mode && parse_mode(o->mode, &config.mode)))
 		return 1;
@@ -114,6 +111,7 @@ static json_t *pool_json(struct mb_pool *pool, struct mb_error *err)
 		      s.huge_pages, "granule", number(s.granule), "size", number(s.size), "budget",
 		      number(s.budget), "budget-used", number(s.budget_used), "resident", number(s.resident));
 	json_object_set_new(o, "max-size", number(s.maximum));
+	json_object_set_new(o, "file-system", json_string(s.file_system));
 	json_object_set_new(o, "draining", number(s.draining));
 	json_object_set_new(o, "rebuilt", json_boolean(s.rebuilt));
 	json_object_set_new(o, "free-frames",
@@ -156,7 +154,7 @@ static void print_pool(const json_t *pool)
 	uint64_t budget = ctl_u64(pool, "budget"), used = ctl_u64(pool, "budget-used");
 
 	printf("%-10s %11s  of frame numbers, %s%s\n", "size", ctl_size(ctl_u64(pool, "size")).text,
-	       ctl_string(pool, "backing"),
+	       ctl_string(pool, !strcmp(ctl_string(pool, "backing"), "file") ? "file-system" : "backing"),
 	       json_is_true(json_object_get(pool, "huge-pages")) ? ", huge pages" : ", no huge pages");
 	if (ctl_u64(pool, "draining"))
 		printf("%-10s %11s  of the size: still in use, and leaves with the VMs that have it\n",

@@ -58,12 +58,13 @@ static const struct ctl_command commands[] = {
      "Exit status 1 if it is an error.\n",
      ctl_qmp},
     {"pool create", 2, "PATH", 1, CTL_POOL, "make a pool file",
-     "Makes the pool file PATH and its memory file, both sparse, for VMs started with --pool PATH.\n"
+     "Makes the pool file PATH, with all that its records need, and its memory file, which is sparse, for VMs\n"
+     "started with --pool PATH.\n"
      "  --size SIZE         bytes of frame numbers (required)\n"
      "  --budget SIZE       bytes that may be out with VMs at once (default: size)\n"
      "  --backing KIND      tmpfs, hugetlb=2M, hugetlb=1G or file (default: file)\n"
      "  --memory-file PATH  where the bytes live (default: PATH.mem; its file system must fit the kind:\n"
-     "                      tmpfs and hugetlb want a mount of theirs)\n"
+     "                      with tmpfs and hugetlb it must lie on such a mount)\n"
      "  --mode OCTAL        permissions, whatever the umask (default: 0600)\n"
      "  --group GROUP       the group that the files are given to, by name or number\n"
      "  --max-size SIZE     what the pool may grow to (default: size)\n",
@@ -78,7 +79,7 @@ static const struct ctl_command commands[] = {
      ctl_pool_grow},
     {"pool shrink", 2, "PATH SIZE", 2, CTL_WAIT, "make a pool smaller",
      "What is free leaves at once; what a VM has leaves when the VM ends. Names those VMs. Exit status 1 if\n"
-     "there are any; with --wait it stays, and says how much is left.\n",
+     "there are any; with --wait it says for whom it waits, stays, and says how much is left.\n",
      ctl_pool_shrink},
     {"pool set-budget", 2, "PATH SIZE", 2, 0, "change what may be out with VMs at once",
      "Holds at once; VMs that wait for memory go on if there is some. Nothing is taken from VMs that have "
@@ -89,13 +90,13 @@ static const struct ctl_command commands[] = {
      "  --keep              a pool of another boot of this machine, on a disk or a persistent device, is\n"
      "                      checked and repaired; without it, it is made empty\n",
      ctl_pool_recover},
-    {"pool check", 2, "PATH", 1, CTL_JSON, "check a pool's sums, ledger and allocator",
-     "Prints each discrepancy. Exit status 1 if there are any. What VMs do meanwhile can show as one.\n",
+    {"pool check", 2, "PATH", 1, CTL_JSON, "check a pool's sums, ledger, allocator and memory",
+     "Also against what the kernel holds. Prints each discrepancy. Exit status 1 if there are any.\n",
      ctl_pool_check},
     {"pool map", 2, "PATH", 1, CTL_JSON | CTL_SVG, "draw who has what of a pool",
      "A letter is a VM: a capital where three quarters or more are there, a small one where less is, since "
      "the\n"
-     "rest was given back or never touched.\n"
+     "rest was given back or never touched. '.' is free, '-' offline: what the pool may still grow to.\n"
      "  --svg FILE          writes a picture instead\n",
      ctl_pool_map},
     {"pool destroy", 2, "PATH", 1, 0, "remove a pool file and its memory file",

@@ -51,6 +51,7 @@ struct mb_pool_config {
 	bool has_group;
 	uint32_t group;
 	uint64_t maximum;
+	bool tmpfs; /* pool file, with MB_BACKING_FILE: -EINVAL where its memory would lie on no tmpfs */
 };
 
 struct mb_pool;
@@ -139,6 +140,8 @@ struct mb_pool_status {
 	uint64_t resident;    /* bytes that the kernel says the backing holds */
 	uint64_t owners;      /* live owners */
 	struct mb_frames_count frames;
+	/* Where the memory file lies: "tmpfs", "hugetlbfs" or "disk"; "" for anon and memfd. Static. */
+	const char *file_system;
 	bool huge_pages; /* large pages can be had */
 	bool kept;       /* it was of another boot, and this attaching repaired it, see mb_pool_attach_kept() */
 	bool rebuilt;    /* it was of another boot of the machine, so that this attaching made it empty */
@@ -375,7 +378,7 @@ struct mb_discrepancy {
 typedef int mb_discrepancy_fn(void *arg, const struct mb_discrepancy *d);
 /*
  * Compares the ledger, the allocator and the charge of this space with each other and with what the kernel
- * says is resident (mincore, pagemap, smaps, st_blocks: never our own counters). Returns the number of
+ * says is resident (mincore, pagemap, SEEK_DATA, st_blocks: never our own counters). Returns the number of
  * discrepancies, or a negative errno. fn may be NULL; a non-zero return of it ends the check. A page that was
  * swapped out of a tmpfs counts as missing. From the space's thread.
  */

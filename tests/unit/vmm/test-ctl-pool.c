@@ -11,11 +11,13 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <memback/pool.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -169,6 +171,36 @@ static void map_of_a_pool_that_shrank(void **state)
 	runs(f, "destroy", "");
 }
 
+/* ---- where the memory lies ------------------------------------------------------------------------------- */
+
+static void the_file_system_is_named(void **state)
+{
+	struct fixture *f = *state;
+	char args[200], disk[] = "/var/tmp/test-ctl-XXXXXX";
+	struct statfs fs;
+
+	runs(f, "create", "--size 64M --backing tmpfs");
+	runs(f, "status", "");
+	has(f->out, "frame numbers, tmpfs");
+	runs(f, "destroy", "");
+	assert_non_null(mkdtemp(disk));
+	assert_int_equal(statfs(disk, &fs), 0);
+	if (fs.f_type == TMPFS_MAGIC) {
+		rmdir(disk);
+		skip();
+	}
+	snprintf(args, sizeof(args), "--size 64M --backing tmpfs --memory-file %s/mem", disk);
+	assert_int_equal(pool(f, "create", args), 1);
+	has(f->err, "/dev/shm/NAME");
+	snprintf(args, sizeof(args), "--size 64M --memory-file %s/mem", disk);
+	runs(f, "create", args);
+	has(f->err, "warning");
+	runs(f, "status", "");
+	has(f->out, "frame numbers, disk");
+	runs(f, "destroy", "");
+	assert_int_equal(rmdir(disk), 0);
+}
+
 /* ---- changes --------------------------------------------------------------------------------------------- */
 
 /* A legal command is no discrepancy; the status says what came of it. */
@@ -316,6 +348,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(map_of_a_pool_that_can_grow),
 	    TEST(map_of_a_pool_that_shrank),
+	    TEST(the_file_system_is_named),
 	    TEST(budget_below_what_is_used),
 	    TEST(growing_what_still_leaves),
 	    TEST(who_shrinks_and_waits_is_told_for_whom),
