@@ -42,6 +42,7 @@ static int clear_work(void **state)
 	char command[300];
 
 	(void)state;
+	unlink(fixture_path("pool"));
 	snprintf(command, sizeof(command), "rm -rf '%s' && mkdir '%s'", in_work(""), in_work(""));
 	return system(command);
 }
