@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import xml.etree.ElementTree
 
 import vmtest
 from vmtest import MIB, Pool, Vmm, case, check, ctl, equal, matches, near, wait_until
@@ -229,6 +230,49 @@ def what_attaching_found_is_said():
     vm = idle(pool, memory="64M")
     wait_until(lambda: re.search(r"warning: .*another boot.*empty", vm.stderr), "the VMM to say so")
     end(vm)
+    pool.destroy()
+
+
+def drawn(pool):
+    """The cells of the map in the terminal, and its legend."""
+    lines = ctl("pool", "map", pool.path).stdout.splitlines()
+    rows = [line.split(" ", 1)[1] for line in lines if line.startswith("0x")]
+    return "".join(rows), "\n".join(lines[len(rows):])
+
+
+@case
+def three_take_turns_and_are_drawn():
+    pool = Pool("256M", "112M")
+    vms = [Vmm("balloon", name=name, memory="48M", pool=pool.path, balloon="16M", append="exit-after=600")
+           for name in ("one", "<two&more>", "three")]
+    for vm in vms:
+        vm.line(r"balloon: ready", seconds=120)
+        vm.ctl("set-size", "32M", "--wait")
+    for turn in range(6):  # 16 MiB go round
+        giver, taker = vms[turn % 3], vms[(turn + 1) % 3]
+        giver.ctl("inflate", "16M", "--wait")
+        taker.ctl("deflate", "16M", "--wait")
+        giver.ctl("deflate", "16M", "--wait")
+        taker.ctl("inflate", "16M", "--wait")
+        check(pool.status()["budget-used"] <= 112 * MIB, "the budget is exceeded")
+    ctl("pool", "check", pool.path)
+    for vm in vms:
+        equal(vm.ctl_json("check")["count"], 0, "discrepancies")
+    cells, legend = drawn(pool)
+    equal(set(cells.upper()), set("ABC."), "what is drawn: " + cells)
+    equal((len(cells), cells.count(".")), (128, 56), "cells, and free ones in " + cells)
+    for letter, vm in zip("ABC", vms):
+        count = cells.upper().count(letter)
+        equal(count, 24, "cells of %s in %s" % (vm.name, cells))
+        matches(r"%s %s +pid %d" % (letter, re.escape(vm.name), vm.pid), legend, "the legend")
+    picture = vmtest.path("pool.svg")
+    ctl("pool", "map", pool.path, "--svg", picture)
+    text = " ".join(xml.etree.ElementTree.parse(picture).getroot().itertext())
+    for vm in vms:
+        check(vm.name in text, "%s is not in the picture: %s" % (vm.name, text))
+    for vm in vms:
+        vm.ctl("quit")
+        equal(vm.wait(), 0, "exit status")
     pool.destroy()
 
 
