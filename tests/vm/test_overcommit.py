@@ -7,6 +7,7 @@ the byte, who finds it empty is paused and says so, and goes on when another giv
 import json
 import os
 import signal
+import time
 import xml.etree.ElementTree
 
 import vmtest
@@ -153,6 +154,45 @@ def one_that_dies_feeds_another():
     verified(taker)
     taker.ctl("quit")
     equal(taker.wait(), 0, "exit status")
+    pool.destroy()
+
+
+def kill(vm):
+    """When it was done."""
+    os.kill(vm.pid, signal.SIGKILL)
+    equal(vm.wait(), -signal.SIGKILL, "exit status")
+    os.unlink(vm.socket)
+    return time.monotonic()
+
+
+@case
+def a_large_one_is_killed_while_it_writes():
+    """Another that waits gets its memory; what is left of the next death is taken back by who is asked to."""
+    size = guest_size()
+    pool = Pool(str(3 * size), str(size + size // 4))
+    writer, _ = start(pool, size, kernel="touch", append="passes=1000000 stride=64")
+    writer.line("touch: pass=1 ", seconds=120)
+    taker, qmp = start(pool, size, append="exit-after=600")
+    qmp.wait_event("MEMBACK_OUT_OF_MEMORY")
+    had = next(o["actual"] for o in pool.status()["owners"] if o["name"] == writer.name)
+    check(had > size * 0.9, "the writer has %d bytes only" % had)
+    writer.line("touch: pass=", seconds=120)  # and writes on
+    killed = kill(writer)
+    qmp.wait_event("MEMBACK_MEMORY_AVAILABLE")
+    print("%d MiB: the one that waits goes on %.0f ms after the death" % (size // MIB,
+                                                                        1000 * (time.monotonic() - killed)))
+    taker.line("^balloon: ready", seconds=120)
+    verified(taker)
+    wait_until(lambda: len(pool.status()["owners"]) == 1, "its memory comes back")
+    hold(pool, 1)
+    kill(taker)
+    begin = time.monotonic()
+    did = json.loads(vmtest.ctl("--json", "pool", "recover", pool.path).stdout)
+    print("%d MiB of the dead are taken back in %.0f ms" % (did["charged"] // MIB,
+                                                           1000 * (time.monotonic() - begin)))
+    equal((did["owners"], did["frames"]), (1, size), "the dead, and the frames that they had")
+    check(did["charged"] > size * 0.9, "%d bytes were charged only" % did["charged"])
+    pool.check_empty()
     pool.destroy()
 
 
