@@ -216,6 +216,35 @@ static void who_is_killed_removing_one_can_do_it_again(void **state)
 	assert_int_equal(remove_files(in_work("")), 0);
 }
 
+/* ---- at once --------------------------------------------------------------------------------------------- */
+
+static void of_many_makers_one_wins(void **state)
+{
+	int gate[2], status, won = 0;
+	char c;
+
+	(void)state;
+	for (unsigned round = 0; round < 10; round++, won = 0) {
+		assert_int_equal(pipe(gate), 0);
+		for (unsigned i = 0; i < 6; i++) {
+			if (fork())
+				continue;
+			close(gate[1]);
+			_exit(read(gate[0], &c, 1) ? 3 : make_one() == -EEXIST);
+		}
+		close(gate[0]);
+		close(gate[1]);
+		for (unsigned i = 0; i < 6; i++) {
+			assert_true(wait(&status) > 0);
+			assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+			won += !status;
+		}
+		assert_int_equal(won, 1);
+		assert_int_equal(mb_pool_destroy(pool_path(), NULL), 0);
+		assert_int_equal(remove_files(in_work("")), 0);
+	}
+}
+
 /* ---- refused --------------------------------------------------------------------------------------------- */
 
 /* As in /tmp: who does not own a file may not remove it, though he may write it. */
@@ -296,6 +325,7 @@ int main(void)
 	    TEST(who_is_killed_making_one_is_in_nobodys_way),
 	    TEST(who_is_killed_where_files_need_names_is_neither),
 	    TEST(who_is_killed_removing_one_can_do_it_again),
+	    TEST(of_many_makers_one_wins),
 	    TEST(a_refused_removal_changes_nothing),
 	    TEST(memory_that_was_cut_can_be_removed),
 	    TEST(names_that_are_taken_stay),
