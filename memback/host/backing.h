@@ -74,6 +74,8 @@ void backing_close(struct backing *b);
 int backing_check_room(const struct backing *b, uint64_t budget, uint64_t charged, struct mb_error *err);
 /* Warns where that is more than the host, or our memory cgroup, or the kernel's huge pages, have left. */
 void backing_warn_memory(const struct backing *b, uint64_t budget, uint64_t charged, struct mb_error *warning);
+/* Can so many bytes be made resident now? -ENOMEM with text where that would end in the OOM killer's hands. */
+int backing_check_memory(const struct backing *b, uint64_t bytes, struct mb_error *err);
 /* Makes [at, at + len) resident and writable. -ENOMEM, -EFAULT (the kernel would have sent SIGBUS). */
 int backing_populate(void *at, uint64_t len);
 /* One byte a 4 KiB page, bit 0 set: resident. From the kernel (mincore). */

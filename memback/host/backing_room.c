@@ -5,6 +5,7 @@
  */
 #include "backing_ops.h"
 #include "error.h"
+#include "format.h"
 #include "hostinfo.h"
 #include "hostmem.h"
 
@@ -87,4 +88,23 @@ void backing_warn_memory(const struct backing *b, uint64_t budget, uint64_t char
 	    "the budget is %s, but %s has %s left: guests that use all of it end in swapping, or in the "
 	    "OOM killer's hands; lower it with `membackctl pool set-budget`",
 	    host_size(budget).text, whose, host_size(left).text);
+}
+
+int backing_check_memory(const struct backing *b, uint64_t bytes, struct mb_error *err)
+{
+	uint64_t left, most, unit = b->granule > HUGE_BYTES ? b->granule : HUGE_BYTES;
+	const char *whose;
+
+	/* Huge pages are reserved, and what lies on a disk is written there when memory is short. */
+	if (is_huge(b) || (b->fd >= 0 && !b->blocks_exact))
+		return 0;
+	left = hostmem_most(&whose);
+	/* page tables and KVM's own take a part in 256, and the rest of the host goes on meanwhile */
+	most = (left - left / 64) & ~(unit - 1);
+	if (left == UINT64_MAX || bytes <= most)
+		return 0;
+	return host_error(err, -ENOMEM,
+			  "%s of guest memory cannot be made resident: %s has %s left, swap included, and the "
+			  "OOM killer would come; at most %s would work now",
+			  host_size(bytes).text, whose, host_size(left).text, host_size_to_type(most).text);
 }

@@ -27,6 +27,17 @@ struct size_text host_size(uint64_t bytes)
 	return out;
 }
 
+struct size_text host_size_to_type(uint64_t bytes)
+{
+	struct size_text out;
+
+	if (bytes >> 30 >= 16 || !(bytes & ((UINT64_C(1) << 30) - 1)))
+		snprintf(out.text, sizeof(out.text), "%" PRIu64 "G", bytes >> 30);
+	else
+		snprintf(out.text, sizeof(out.text), "%" PRIu64 "M", bytes >> 20);
+	return out;
+}
+
 static void one_line(char *text)
 {
 	for (char *c = text; *c; c++)

@@ -12,6 +12,8 @@ struct size_text {
 	char text[32];
 };
 struct size_text host_size(uint64_t bytes);
+/* Rounded down to whole GiB, or MiB where that would lose much, such as "21G": as an option takes it. */
+struct size_text host_size_to_type(uint64_t bytes);
 
 /*
  * Fills err (may be NULL) with the code and one line; control characters, which a path may hold, become '?'.

@@ -15,7 +15,8 @@
 
 int space_check_config(const struct mb_pool *pool, const struct mb_space_config *config, struct mb_error *err)
 {
-	uint64_t unit = pool->mem.granule > HUGE_BYTES ? pool->mem.granule : HUGE_BYTES, end = 0, sum = 0;
+	uint64_t unit = pool->mem.granule > HUGE_BYTES ? pool->mem.granule : HUGE_BYTES, end = 0, sum = 0,
+		 in = 0;
 
 	if (!config->name || !config->name[0] || strlen(config->name) >= OWNER_NAME_MAX)
 		return host_error(err, -EINVAL, "a guest's name must have 1 to %u bytes", OWNER_NAME_MAX - 1);
@@ -36,11 +37,13 @@ int space_check_config(const struct mb_pool *pool, const struct mb_space_config 
 					  "end below 4 PiB");
 		end = r->gpa + r->size;
 		sum += r->size;
+		if (i < config->region_count - config->regions_out)
+			in = sum;
 	}
 	if (sum > pool->size)
 		return host_error(err, -ENOMEM, "the guest's memory (%s) is larger than the pool (%s)",
 				  host_size(sum).text, host_size(pool->size).text);
-	return 0;
+	return config->prealloc ? backing_check_memory(&pool->mem, in, err) : 0;
 }
 
 void space_merge_regions(struct mb_space *space, const struct mb_space_config *config)

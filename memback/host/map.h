@@ -5,7 +5,7 @@
 
 #include "state.h"
 
-/* -EINVAL with text for a name or for regions that no space can have. */
+/* With text: -EINVAL for a name or for regions that no space can have, -ENOMEM for what the host cannot hold. */
 int space_check_config(const struct mb_pool *pool, const struct mb_space_config *config, struct mb_error *err);
 /* Copies the (checked) regions, neighbours merged, and sums them up. */
 void space_merge_regions(struct mb_space *space, const struct mb_space_config *config);

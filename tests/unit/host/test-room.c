@@ -172,6 +172,50 @@ static void a_budget_beyond_the_host_is_warned_of(void **state)
 	assert_int_equal(mb_pool_destroy(path, NULL), 0);
 }
 
+/* Refused before any of it is taken: the OOM killer would choose somebody, perhaps not us. */
+static void refuses_prealloc(struct mb_pool *pool)
+{
+	struct mb_region region = {0, TiB};
+	struct mb_space_config config = {.name = "x", .regions = &region, .region_count = 1, .prealloc = true};
+	struct mb_space *space = NULL;
+	unsigned long long most;
+	struct mb_error err;
+	char unit, *at;
+
+	assert_int_equal(mb_space_create(pool, &config, &space, &err), -ENOMEM);
+	assert_null(space);
+	assert_error(&err, -ENOMEM);
+	assert_non_null(strstr(err.text, "OOM killer"));
+	assert_int_equal(budget_used(pool), 0);
+	at = strstr(err.text, "at most ");
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "at most %llu%c would work now", &most, &unit), 2);
+	assert_true((unit == 'G' && most < 1024) || unit == 'M');
+	region.size = 2 * MiB;
+	assert_int_equal(mb_space_create(pool, &config, &space, &err), 0);
+	assert_int_equal(resident(space, 0, region.size), region.size);
+	mb_space_destroy(space);
+}
+
+static void prealloc_beyond_the_host_is_refused(void **state)
+{
+	struct mb_pool_config config = {.size = TiB};
+	const enum mb_backing kind[] = {MB_BACKING_ANON, MB_BACKING_MEMFD, MB_BACKING_FILE};
+	struct mb_pool *pool;
+	struct mb_error err;
+
+	(void)state;
+	mount_small("tmpfs", "nr_blocks=0");
+	for (unsigned i = 0; i < 3; i++) {
+		config.backing = kind[i];
+		config.memory_path = kind[i] == MB_BACKING_FILE ? fixture_path("small/mem") : NULL;
+		if (mb_pool_create_private(&config, &pool, NULL, &err))
+			fail_msg("%s", err.text);
+		refuses_prealloc(pool);
+		mb_pool_close(pool);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, unmount_small)
 
 int main(void)
@@ -183,6 +227,7 @@ int main(void)
 	    TEST(a_hugetlbfs_bounds_the_budget),
 	    TEST(too_few_huge_pages_are_warned_of),
 	    TEST(a_budget_beyond_the_host_is_warned_of),
+	    TEST(prealloc_beyond_the_host_is_refused),
 	};
 	int failed;
 
