@@ -27,20 +27,46 @@ static unsigned stretches(const struct layout_config *c, uint64_t limit, struct 
 	return n;
 }
 
-/* The pluggable region begins on a GiB of its own, above all RAM and above 4 GiB, in one piece. */
-static bool place_pluggable(const struct layout_config *c, uint64_t limit, struct layout *l)
+/* The least of two ends, less a beginning that may lie beyond it. */
+static uint64_t room_from(uint64_t at, uint64_t end, uint64_t limit)
+{
+	end = end < limit ? end : limit;
+	return at < end ? end - at : 0;
+}
+
+/*
+ * The pluggable region begins on a GiB of its own, above all RAM and above 4 GiB, in one piece. False: the largest
+ * piece is *most.
+ */
+static bool place_pluggable(const struct layout_config *c, uint64_t limit, struct layout *l, uint64_t *most)
 {
 	const struct mb_region *last = &l->region[l->ram - 1];
-	uint64_t at = (last->gpa + last->size + GIANT_BYTES - 1) & ~(GIANT_BYTES - 1);
+	uint64_t at = (last->gpa + last->size + GIANT_BYTES - 1) & ~(GIANT_BYTES - 1), below = 0;
 	if (at < PLATFORM_HOLE_END)
 		at = PLATFORM_HOLE_END;
-	if (c->amd && at < LAYOUT_HT_END && (at > LAYOUT_HT_START || c->pluggable > LAYOUT_HT_START - at))
-		at = LAYOUT_HT_END;
-	if (at > limit || c->pluggable > limit - at)
-		return false;
-	l->region[l->ram] = (struct mb_region){at, c->pluggable};
-	l->pluggable = true;
-	return true;
+	if (c->amd && at < LAYOUT_HT_END) {
+		below = room_from(at, LAYOUT_HT_START, limit);
+		if (at > LAYOUT_HT_START || c->pluggable > LAYOUT_HT_START - at)
+			at = LAYOUT_HT_END;
+	}
+	*most = room_from(at, limit, limit);
+	if (at <= limit && c->pluggable <= *most) {
+		l->region[l->ram] = (struct mb_region){at, c->pluggable};
+		l->pluggable = true;
+		return true;
+	}
+	*most = below > *most ? below : *most;
+	return false;
+}
+
+static int refuse_pluggable(const struct layout_config *c, uint64_t most, struct mb_error *err)
+{
+	char wanted[SIZE_TEXT], text[SIZE_TEXT];
+	return error_set(
+	    err, -EFBIG,
+	    "--max-memory: %s more than --memory do not fit in one piece: guest physical addresses have %u "
+	    "bits on this host; at most --max-memory %s fits",
+	    size_format(c->pluggable, wanted), c->address_bits, size_exact(c->memory + most, text));
 }
 
 int layout_make(const struct layout_config *config, struct layout *out, struct mb_error *err)
@@ -62,11 +88,8 @@ int layout_make(const struct layout_config *config, struct layout *out, struct m
 		return error_set(
 		    err, -EFBIG,
 		    "--memory %s: guest physical addresses have %u bits on this host; at most %s fit",
-		    size_format(config->memory, wanted), bits, size_format(room, most));
-	if (config->pluggable > 0 && !place_pluggable(config, limit, out))
-		return error_set(err, -EFBIG,
-				 "--max-memory: %s more than --memory do not fit in one piece: guest physical "
-				 "addresses have %u bits on this host",
-				 size_format(config->pluggable, wanted), bits);
+		    size_format(config->memory, wanted), bits, size_exact(room, most));
+	if (config->pluggable > 0 && !place_pluggable(config, limit, out, &room))
+		return refuse_pluggable(config, room, err);
 	return 0;
 }

@@ -125,6 +125,11 @@ static int bad_size(const char *option, const char *text, int rc, struct mb_erro
 {
 	if (rc == -ERANGE)
 		return error_set(err, -EINVAL, "%s '%s': more than 64 bits can hold; at most 8E", option, text);
+	if (rc == -EDOM)
+		return error_set(
+		    err, -EINVAL,
+		    "%s '%s': no whole number of bytes; write it without a fraction, in a smaller unit", option,
+		    text);
 	return error_set(err, -EINVAL, "%s '%s': not a size; write bytes, or a number with K, M, G or T",
 			 option, text);
 }
@@ -283,8 +288,8 @@ static int check_memory(const struct vm_config *c, struct mb_error *err)
 	if (c->memory != down)
 		return error_set(err, -EINVAL,
 				 "--memory %llu: it must be a multiple of 2M; the next are %s and %s",
-				 (unsigned long long)c->memory, size_format(down, below),
-				 size_format(down + HUGE_BYTES, above));
+				 (unsigned long long)c->memory, size_exact(down, below),
+				 size_exact(down + HUGE_BYTES, above));
 	return 0;
 }
 
@@ -324,7 +329,7 @@ static int check_together(const struct options *o, bool backing_given, struct mb
 	if (c->balloon > c->memory - HUGE_BYTES)
 		return error_set(err, -EINVAL, "--balloon %s: a guest of %s cannot give so much; at most %s",
 				 size_format(c->balloon, other), size_format(c->memory, memory),
-				 size_format(c->memory - HUGE_BYTES, (char[SIZE_TEXT]){0}));
+				 size_exact(c->memory - HUGE_BYTES, (char[SIZE_TEXT]){0}));
 	if (c->memory_min != 0 && !c->overcommit)
 		return error_set(err, -EINVAL,
 				 "--memory-min goes with --overcommit: without it all of --memory is the "

@@ -81,7 +81,7 @@ int size_parse(const char *text, uint64_t *out)
 	if (!fits || (shift > 0 && whole >> (64 - shift) != 0))
 		return -ERANGE;
 	if (!fraction_bytes(fraction, scale, shift, &extra))
-		return -EINVAL;
+		return -EDOM;
 	*out = (whole << shift) + extra;
 	return 0;
 }
@@ -111,5 +111,16 @@ const char *size_format(uint64_t bytes, char buf[SIZE_TEXT])
 	else
 		snprintf(buf, SIZE_TEXT, "%" PRIu64 ".%02u %ciB", whole, (unsigned)hundredths,
 			 units[power - 1]);
+	return buf;
+}
+
+const char *size_exact(uint64_t bytes, char buf[SIZE_TEXT])
+{
+	unsigned power = 0;
+	while (bytes != 0 && power < sizeof(units) - 1 && bytes % 1024 == 0) {
+		bytes /= 1024;
+		power++;
+	}
+	snprintf(buf, SIZE_TEXT, "%" PRIu64 "%.*s", bytes, power > 0, power > 0 ? &units[power - 1] : "");
 	return buf;
 }

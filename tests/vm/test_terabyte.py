@@ -121,15 +121,15 @@ def refusal(memory):
 def too_large_is_refused_with_the_most_that_fits():
     status, text = refusal("5000T")
     check(status not in (0, -9), "5000T were not refused")
-    matches(r"addresses have \d+ bits on this host; at most .* fit", text, "the refusal of 5000T")
+    matches(r"addresses have \d+ bits on this host; at most \d+[GT] fit", text, "the refusal of 5000T")
     if not shadow_paging():
         raise Skip("the rest is for shadow paging")
     # 150 GiB of the kernel's memory: refused before any of it is spent
     status, text = refusal("60T")
     check(status not in (0, -9), "60T were not refused")
-    most = matches(r"shadow paging.* are available; at most ([\d.]+ [GT]iB) would work now", text,
+    most = matches(r"shadow paging.* are available; at most (\d+[GT]) would work now", text,
                    "the refusal of 60T").group(1)
-    check(most != "0 GiB", "nothing would work: %s" % text)
+    check(int(most[:-1]) > 0, "nothing would work: %s" % text)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
  */
 #include "control/ctl.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
@@ -248,7 +249,12 @@ static int set_target(const struct ctl_options *o, struct qmp_client *client, co
 
 static int parse_size(const char *text, uint64_t *out)
 {
-	if (size_parse(text, out) || *out > INT64_MAX)
+	int rc = size_parse(text, out);
+
+	if (rc == -EDOM)
+		return ctl_fail(
+		    "'%s' is no whole number of bytes: write it without a fraction, in a smaller unit", text);
+	if (rc || *out > INT64_MAX)
 		return ctl_fail("'%s' is no size: give bytes, or a number with K, M, G or T, such as 512M",
 				text);
 	if (!*out)

@@ -124,7 +124,7 @@ int slots_check(struct slots *s, uint64_t bytes, struct mb_error *err)
 	    "%s are available; at most %s would work now",
 	    size_format(bytes, wanted), size_format(price, cost), slots_kind_text(s->kind),
 	    size_format(host.available, available),
-	    size_format(slots_afford(s->kind, spendable(host.available)), most));
+	    size_exact(slots_afford(s->kind, spendable(host.available)), most));
 }
 
 /* ---- making ------------------------------------------------------------------------------------------- */

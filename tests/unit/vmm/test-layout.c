@@ -3,6 +3,7 @@
 #include "layout.h"
 #include "machine/hostmem.h"
 #include "machine/slots.h"
+#include "size.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MiB (UINT64_C(1) << 20)
@@ -139,7 +141,7 @@ static void test_what_does_not_fit_says_what_would(void **state)
 	struct mb_error err;
 	assert_int_equal(layout_make(&c, &l, &err), -EFBIG);
 	assert_non_null(strstr(err.text, "36 bits"));
-	assert_non_null(strstr(err.text, "at most 63 GiB fit"));
+	assert_non_null(strstr(err.text, "at most 63G fit"));
 	c.address_bits = 41;
 	c.memory = 2 * TiB;
 	c.amd = true;
@@ -152,7 +154,37 @@ static void test_what_does_not_fit_says_what_would(void **state)
 	c.memory = GiB;
 	c.pluggable = 3 * TiB;
 	assert_int_equal(layout_make(&c, &l, &err), -EFBIG);
-	assert_non_null(strstr(err.text, "--max-memory"));
+	/* the larger piece, above HyperTransport's hole; with 40 bits there is only the one below it */
+	assert_non_null(strstr(err.text, "at most --max-memory 1025G fits"));
+	c.address_bits = 40;
+	c.memory = 2 * MiB;
+	assert_int_equal(layout_make(&c, &l, &err), -EFBIG);
+	assert_non_null(strstr(err.text, "at most --max-memory 1032194M fits"));
+	c.pluggable = 1008 * GiB;
+	assert_int_equal(layout_make(&c, &l, &err), 0);
+	c.amd = false;
+	c.pluggable = 1020 * GiB + 2 * MiB;
+	assert_int_equal(layout_make(&c, &l, &err), -EFBIG);
+	assert_non_null(strstr(err.text, "at most --max-memory 1044482M fits"));
+	c.pluggable = 1020 * GiB;
+	assert_int_equal(layout_make(&c, &l, &err), 0);
+}
+
+/* What the slots could be made for is named as --memory takes it. */
+static void test_the_most_can_be_typed(void **state)
+{
+	(void)state;
+	struct slots s = {.vm = -1, .kind = SLOTS_SHADOW, .limit = 32};
+	struct mb_error err;
+	assert_int_equal(slots_check(&s, UINT64_C(1) << 60, &err), -ENOMEM);
+	const char *at = strstr(err.text, "at most ");
+	assert_non_null(at);
+	char text[32];
+	uint64_t most;
+	assert_int_equal(sscanf(at, "at most %31s", text), 1);
+	assert_int_equal(size_parse(text, &most), 0);
+	assert_int_equal(most % GiB, 0);
+	assert_int_equal(slots_check(&s, most / 2, &err), 0); /* half, since others use the host's memory too */
 }
 
 /* ---- what slots cost ------------------------------------------------------------------------------------ */
@@ -220,6 +252,7 @@ int main(void)
 	    cmocka_unit_test(test_what_does_not_fit_says_what_would),
 	    cmocka_unit_test(test_prices),
 	    cmocka_unit_test(test_too_much_is_refused_unspent),
+	    cmocka_unit_test(test_the_most_can_be_typed),
 	    cmocka_unit_test(test_host_memory),
 	};
 	return cmocka_run_group_tests_name("layout", tests, NULL, NULL);

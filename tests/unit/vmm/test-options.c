@@ -82,7 +82,8 @@ static void test_bad_values_are_named(void **state)
 	refuses("--memory", "--memory", "0");
 	refuses("--memory", "--memory", "999E");
 	refuses("--memory", "--memory", "12Q");
-	refuses("8 MiB", "--memory", "7M");
+	refuses("6M and 8M", "--memory", "7M");
+	refuses("without a fraction", "--memory", "7.15T");
 	refuses("at least 2M", "--memory", "1");
 	refuses("--cpus", "--cpus", "0");
 	refuses("--cpus", "--cpus", "two");

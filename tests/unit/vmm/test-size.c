@@ -45,18 +45,41 @@ static void test_sizes_with_units(void **state)
 
 static void test_what_is_no_size(void **state)
 {
-	static const char *const none[] = {"",     "M",    "-1",    "+1",  " 1",    "1 2",  "0x10", "1.",
-					   ".5G",  "1.5",  "1.3K",  "1MM", "1Mi",   "64Q",  "1e3",  "nan",
+	static const char *const none[] = {"",     "M",    "-1",    "+1",  " 1",    "1 2",  "0x10",
+					   "1.",   ".5G",  "1MM",   "1Mi", "64Q",   "1e3",  "nan",
 					   "1,5G", "1..5", "1.5.5", "1K ", "1MiBs", "64M64"};
 	(void)state;
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
 		refuses(none[i], -EINVAL);
 	refuses("0.0000000009313G", -EINVAL); /* more decimals than we read */
+	refuses("1.5", -EDOM);
+	refuses("1.3K", -EDOM);
+	refuses("7.15T", -EDOM);
 	refuses("18446744073709551616", -ERANGE);
 	refuses("99999999999999999999999999", -ERANGE);
 	refuses("16E", -ERANGE);
 	refuses("999E", -ERANGE);
 	refuses("18014398509481984K", -ERANGE);
+}
+
+static void is_exact(uint64_t bytes, const char *expected)
+{
+	char text[SIZE_TEXT];
+	assert_string_equal(size_exact(bytes, text), expected);
+	parses(text, bytes);
+}
+
+static void test_sizes_to_type(void **state)
+{
+	(void)state;
+	is_exact(0, "0");
+	is_exact(1023, "1023");
+	is_exact(4096, "4K");
+	is_exact(UINT64_C(3) << 29, "1536M");
+	is_exact(UINT64_C(7323) << 30, "7323G");
+	is_exact(UINT64_C(256) << 40, "256T");
+	is_exact(UINT64_C(15) << 60, "15E");
+	is_exact(UINT64_MAX, "18446744073709551615");
 }
 
 static void formats(uint64_t bytes, const char *expected)
@@ -85,6 +108,7 @@ int main(void)
 	    cmocka_unit_test(test_sizes_with_units),
 	    cmocka_unit_test(test_what_is_no_size),
 	    cmocka_unit_test(test_sizes_for_people),
+	    cmocka_unit_test(test_sizes_to_type),
 	};
 	return cmocka_run_group_tests_name("size", tests, NULL, NULL);
 }
