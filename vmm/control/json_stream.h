@@ -36,9 +36,10 @@ struct json_stream {
 };
 
 enum json_stream_event {
-	JSON_STREAM_MORE,     /* all bytes are used up */
-	JSON_STREAM_VALUE,    /* text holds a whole object or array, its brackets balanced */
-	JSON_STREAM_BAD,      /* text holds something that is none, cut short perhaps */
+	JSON_STREAM_MORE,  /* all bytes are used up */
+	JSON_STREAM_VALUE, /* text holds a whole object or array, its brackets balanced */
+	JSON_STREAM_BAD,   /* text holds something that is none, cut short perhaps; len 0: nothing, a lone 0xff
+				 came, and text is no text */
 	JSON_STREAM_TOO_LONG, /* over the limit; the rest of the line is skipped */
 	JSON_STREAM_TOO_DEEP, /* over JSON_STREAM_DEPTH; the rest of the line is skipped */
 	JSON_STREAM_NO_MEMORY,

@@ -310,9 +310,12 @@ static json_t *answer_text(struct qmp_session *session, const char *text, size_t
 /* A number or string alone is JSON, and yet no command. */
 static json_t *answer_bad(const char *text, size_t len)
 {
-	json_t *scalar = json_loadb(text, len, JSON_DECODE_ANY, NULL);
+	json_t *scalar;
 	char desc[160];
 
+	if (!len)
+		return error_answer(generic, "JSON parse error, stray byte 0xff");
+	scalar = json_loadb(text, len, JSON_DECODE_ANY, NULL);
 	if (scalar) {
 		json_decref(scalar);
 		return error_answer(generic, "QMP input must be a JSON object");

@@ -243,6 +243,22 @@ static void test_bad_json_is_told_and_parsing_goes_on(void **state)
 	talk_is(talk_answer(&f->talk), NAME);
 }
 
+/* What clients send to make a parser begin anew: alone it is a value of no bytes, first of all or after another. */
+static void test_lone_ff_is_no_text(void **state)
+{
+	struct fixture *f = *state;
+	struct talk t;
+
+	talk_open(&t, f->path);
+	json_decref(talk_object(&t));
+	talk_is_error(talk_ask(&t, "\xff"), GENERIC, "stray byte 0xff");
+	talk_is(talk_ask(&t, "{\"execute\": \"qmp_capabilities\"}"), "{\"return\": {}}");
+	talk_is(talk_ask(&t, ASK), NAME);
+	talk_is_error(talk_ask(&t, "\xff"), GENERIC, "stray byte 0xff");
+	talk_is(talk_ask(&t, ASK), NAME);
+	talk_close(&t);
+}
+
 static void test_single_quotes_as_qemu_takes_them(void **state)
 {
 	struct fixture *f = *state;
@@ -588,6 +604,7 @@ int main(void)
 	    QMP_TEST(test_id_of_any_type_is_echoed),
 	    QMP_TEST(test_requests_are_checked_in_qemu_s_words),
 	    QMP_TEST(test_bad_json_is_told_and_parsing_goes_on),
+	    QMP_TEST(test_lone_ff_is_no_text),
 	    QMP_TEST(test_single_quotes_as_qemu_takes_them),
 	    QMP_TEST(test_long_and_deep_input),
 	    QMP_TEST(test_client_that_does_not_read_is_dropped),
