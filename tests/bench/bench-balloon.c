@@ -351,12 +351,23 @@ static void report_untouched(const struct options *o, json_t *all)
 		       ns);
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------------------------------------- */
+
+static void usage(bool help)
+{
+	fprintf(help ? stdout : stderr,
+		"usage: bench-balloon [--json] [--rounds N (at most %d)] [--size MIB (a multiple of %llu)] VMM "
+		"GUEST\n",
+		ROUNDS_MAX, (unsigned long long)(BATCH / MIB));
+	exit(help ? 0 : 2);
+}
 
 static void parse(int argc, char **argv, struct options *o)
 {
 	int i = 1;
+
+	if (argc == 2 && !strcmp(argv[1], "--help"))
+		usage(true);
 
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		if (!strcmp(argv[i], "--json"))
@@ -368,14 +379,8 @@ static void parse(int argc, char **argv, struct options *o)
 		else
 			break;
 	}
-	if (argc - i != 2 || !o->rounds || o->rounds > ROUNDS_MAX || !o->size || o->size % BATCH) {
-		fprintf(
-		    stderr,
-		    "usage: bench-balloon [--json] [--rounds N (at most %d)] [--size MIB (a multiple of %llu)] "
-		    "VMM GUEST\n",
-		    ROUNDS_MAX, (unsigned long long)(BATCH / MIB));
-		exit(2);
-	}
+	if (argc - i != 2 || !o->rounds || o->rounds > ROUNDS_MAX || !o->size || o->size % BATCH)
+		usage(false);
 	o->vmm = argv[i];
 	o->guest = argv[i + 1];
 }

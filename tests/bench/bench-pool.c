@@ -470,6 +470,19 @@ static void bench_place(const struct place *p, bool json, bool last)
 	printf(json && !last ? ",\n" : json ? "\n" : "");
 }
 
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, bool *json)
+{
+	bool help = argc == 2 && !strcmp(argv[1], "--help");
+
+	*json = argc == 2 && !strcmp(argv[1], "--json");
+	if (argc == 1 || *json)
+		return -1;
+	fprintf(help ? stdout : stderr, "usage: bench-pool [--json]\nMakes mounts of its own and reserves huge "
+					"pages meanwhile: wants root.\n");
+	return help ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	struct place place[] = {
@@ -480,12 +493,15 @@ int main(int argc, char **argv)
 	     .type = "hugetlbfs",
 	     .options = "pagesize=2M"}};
 	const unsigned places = sizeof(place) / sizeof(place[0]);
-	bool json = argc > 1 && !strcmp(argv[1], "--json");
 	char root[] = "/tmp/bench-pool-XXXXXX";
 	double threads = 0, processes = 0;
 	struct tuning tuning;
 	struct mb_error err;
+	bool json;
+	int status = parse(argc, argv, &json);
 
+	if (status >= 0)
+		return status;
 	if (mb_overcommit_check(&err)) {
 		fprintf(stderr, "bench-pool: skipped: %s\n", err.text);
 		return SKIP;

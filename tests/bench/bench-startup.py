@@ -127,8 +127,12 @@ def compare(vmm, kernel, rounds):
 
 
 def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__.strip())
+    if sys.argv[1:] == ["--help"]:
+        print(__doc__.strip())
+        return
+    if len(sys.argv) not in (3, 4) or sys.argv[1].startswith("-"):
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
     for program in ("strace", "qemu-system-x86_64"):
         if not shutil.which(program):
             print("no %s here" % program)

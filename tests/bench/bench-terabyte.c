@@ -11,6 +11,7 @@
 #include <memback/pool.h>
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,8 +126,10 @@ int main(int argc, char **argv)
 	bool json = argc == 2 && !strcmp(argv[1], "--json");
 
 	if (argc > 2 || (argc == 2 && !json)) {
-		fprintf(stderr, "usage: bench-terabyte [--json]\n");
-		return 2;
+		bool help = argc == 2 && !strcmp(argv[1], "--help");
+
+		fprintf(help ? stdout : stderr, "usage: bench-terabyte [--json]\n");
+		return help ? 0 : 2;
 	}
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		run(GIB, &small);

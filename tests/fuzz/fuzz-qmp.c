@@ -202,6 +202,12 @@ static int replay_file(const char *path)
 	return LLVMFuzzerTestOneInput(data, len);
 }
 
+static int usage(const char *program, int status)
+{
+	fprintf(status ? stderr : stdout, "usage: %s [SEED [COUNT]] | -- FILE...\n", program);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
@@ -214,6 +220,8 @@ int main(int argc, char **argv)
 				return 1;
 		return 0;
 	}
+	if (argc > 1 && argv[1][0] == '-')
+		return usage(argv[0], !strcmp(argv[1], "--help") ? 0 : 2);
 	while (count--) {
 		uint8_t *exact;
 		size_t len = make_input(&seed, data, sizeof(data));

@@ -7,6 +7,7 @@
  *                               with the same seed
  */
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,9 +85,11 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && !strcmp(argv[1], "--random"))
 		return run_random(strtoul(argv[2], NULL, 0), strtoull(argv[3], NULL, 0));
-	if (argc < 2) {
-		fprintf(stderr, "usage: %s FILE|FOLDER... | --random COUNT SEED\n", argv[0]);
-		return 2;
+	if (argc < 2 || argv[1][0] == '-') {
+		bool help = argc == 2 && !strcmp(argv[1], "--help");
+
+		fprintf(help ? stdout : stderr, "usage: %s FILE|FOLDER... | --random COUNT SEED\n", argv[0]);
+		return help ? 0 : 2;
 	}
 	for (int i = 1; i < argc && !rc; i++) {
 		rc = run_folder(argv[i]);

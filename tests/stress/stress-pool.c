@@ -283,6 +283,7 @@ int main(int argc, char **argv)
 	static const struct option longopts[] = {{"seconds", required_argument, NULL, 's'},
 						 {"seed", required_argument, NULL, 'S'},
 						 {"processes", required_argument, NULL, 'p'},
+						 {"help", no_argument, NULL, 'h'},
 						 {NULL, 0, NULL, 0}};
 	struct options o = {.seconds = 3, .processes = 4, .seed = (uint64_t)time(NULL)};
 	char dir[] = "/dev/shm/memback-stress-XXXXXX", path[64];
@@ -299,8 +300,9 @@ int main(int argc, char **argv)
 			o.processes = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		default:
-			fprintf(stderr, "usage: stress-pool [--seconds N] [--seed N] [--processes N]\n");
-			return 1;
+			fprintf(c == 'h' ? stdout : stderr,
+				"usage: stress-pool [--seconds N] [--seed N] [--processes N]\n");
+			return c == 'h' ? 0 : 2;
 		}
 	}
 	if (mkdtemp(dir) == NULL) {

@@ -214,7 +214,14 @@ static void list(void)
 			puts(k->name);
 }
 
-static bool parse(int argc, char **argv, struct options *o)
+static int usage(int status)
+{
+	fprintf(status ? stderr : stdout, "usage: kill-core [--only NAME] [--real N] [--deep N] [--list]\n");
+	return status;
+}
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct options *o)
 {
 	for (int n = 1; n < argc; n++) {
 		if (!strcmp(argv[n], "--only") && n + 1 < argc) {
@@ -225,13 +232,12 @@ static bool parse(int argc, char **argv, struct options *o)
 			o->deep = (int)strtoul(argv[++n], NULL, 0);
 		} else if (!strcmp(argv[n], "--list")) {
 			list();
-			exit(0);
+			return 0;
 		} else {
-			fprintf(stderr, "usage: kill-core [--only NAME] [--real N] [--deep N] [--list]\n");
-			return false;
+			return usage(!strcmp(argv[n], "--help") ? 0 : 2);
 		}
 	}
-	return true;
+	return -1;
 }
 
 /* How many cases fail; negative: they cannot be tried here. */
@@ -255,10 +261,10 @@ static int try_set(const struct kill_case *set, const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o = {.real = 1, .deep = -1};
-	int failed = 0;
+	int failed = 0, status = parse(argc, argv, &o);
 
-	if (!parse(argc, argv, &o))
-		return 2;
+	if (status >= 0)
+		return status;
 	for (const struct kill_case *const *set = sets; *set; set++) {
 		int rc = try_set(*set, &o);
 

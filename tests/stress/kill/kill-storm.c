@@ -309,6 +309,12 @@ static bool storm(struct storm *s, unsigned seconds, uint64_t kills)
 	return ok;
 }
 
+static int usage(int status)
+{
+	fprintf(status ? stderr : stdout, "usage: kill-storm [--seconds N | --kills N] [--seed N]\n");
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	struct storm s = {.random = 88172645463325252u};
@@ -316,7 +322,9 @@ int main(int argc, char **argv)
 	uint64_t kills = 0;
 	bool ok;
 
-	for (int n = 1; n + 1 < argc; n += 2) {
+	for (int n = 1; n < argc; n += 2) {
+		if (n + 1 == argc)
+			return usage(!strcmp(argv[n], "--help") ? 0 : 2);
 		if (!strcmp(argv[n], "--seconds"))
 			seconds = (unsigned)strtoul(argv[n + 1], NULL, 0);
 		else if (!strcmp(argv[n], "--kills"))
@@ -324,7 +332,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[n], "--seed"))
 			s.random = strtoull(argv[n + 1], NULL, 0);
 		else
-			return fprintf(stderr, "usage: kill-storm [--seconds N | --kills N] [--seed N]\n"), 2;
+			return usage(2);
 	}
 	printf("seed %llu\n", (unsigned long long)s.random);
 	/* the seed 0 would stay 0, and small ones begin alike */

@@ -259,18 +259,26 @@ static int report(void)
 	return rc;
 }
 
+static int usage(int status)
+{
+	fprintf(status ? stderr : stdout, "usage: worst-instructions [--seed N] [--histories N]\n");
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction action = {.sa_handler = stepped};
 	uint64_t seed = 1, histories = 40;
 
-	for (int n = 1; n + 1 < argc; n += 2) {
+	for (int n = 1; n < argc; n += 2) {
+		if (n + 1 == argc)
+			return usage(!strcmp(argv[n], "--help") ? 0 : 2);
 		if (!strcmp(argv[n], "--seed"))
 			seed = strtoull(argv[n + 1], NULL, 0);
 		else if (!strcmp(argv[n], "--histories"))
 			histories = strtoull(argv[n + 1], NULL, 0);
 		else
-			return fprintf(stderr, "usage: worst-instructions [--seed N] [--histories N]\n"), 2;
+			return usage(2);
 	}
 	if (sigaction(SIGTRAP, &action, NULL))
 		return 1;

@@ -144,6 +144,7 @@ int fixture_begin(unsigned hugepages)
 	atexit(fixture_end);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
+	signal(SIGHUP, on_signal);
 	/* Mounts of ours must not outlive us nor be seen by others. */
 	if (!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
 		have_tmpfs = mount_at("tmpfs", "tmpfs", "huge=advise");
