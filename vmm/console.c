@@ -111,7 +111,7 @@ static int open_pty(struct console *c, struct mb_error *err)
 static int open_file(struct console *c, const char *path, struct mb_error *err)
 {
 	c->out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
-	return c->out < 0 ? error_set(err, -errno, "--serial file:%s: %s", path, strerror(errno)) : 0;
+	return c->out < 0 ? error_open(err, -errno, "--serial file", path) : 0;
 }
 
 int console_open(enum console_kind kind, const char *path, struct console *out, struct mb_error *err)

@@ -9,5 +9,7 @@
 
 /* Sets err (may be NULL) and returns code, a negative errno. */
 int error_set(struct mb_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same for a file that could not be opened: what and its path, the error's text, and what to do about it. */
+int error_open(struct mb_error *err, int code, const char *what, const char *path);
 
 #endif

@@ -107,6 +107,14 @@ def kernel_larger_than_memory():
 
 
 @case
+def files_that_cannot_be_opened():
+    refused("nowhere.*; check the path", "--serial", "file:/nowhere/at/all")
+    refused("absent.*; check the path", "--initrd", path("absent"))
+    refused("absent.*; check the path", kernel=path("absent"))
+    refused("name a file", "--serial", "file:" + path(""))
+
+
+@case
 def sockets_that_cannot_be():
     refused("nowhere", "--qmp", "/nowhere/at/all.sock")
     refused("(?i)long|large", "--qmp", path("x" * 200))

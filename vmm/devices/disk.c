@@ -36,7 +36,7 @@ static int explain_open(const char *path, bool readonly, int code, struct mb_err
 					 strerror(code));
 		break;
 	}
-	return error_set(err, -code, "cannot open disk %s: %s", path, strerror(code));
+	return error_open(err, -code, "disk", path);
 }
 
 static bool is_block_size(uint64_t size)

@@ -17,9 +17,9 @@ int image_open(struct image *image, const char *what, const char *path, struct m
 	*image = (struct image){.what = what, .path = path};
 	image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not stop us */
 	if (image->fd < 0 || fstat(image->fd, &st) != 0)
-		rc = error_set(err, -errno, "%s '%s': %s", what, path, strerror(errno));
+		rc = error_open(err, -errno, what, path);
 	else if (!S_ISREG(st.st_mode))
-		rc = error_set(err, -ENOEXEC, "%s '%s': not a regular file", what, path);
+		rc = error_set(err, -ENOEXEC, "%s '%s': not a regular file; name an image", what, path);
 	if (rc != 0)
 		image_close(image);
 	else

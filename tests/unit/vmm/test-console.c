@@ -189,6 +189,7 @@ static void test_what_cannot_be_opened(void **state)
 	(void)state;
 	assert_int_equal(console_open(CONSOLE_FILE, "/nowhere/at/all", &c, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "/nowhere/at/all"));
+	assert_non_null(strstr(err.text, "check the path"));
 	assert_int_equal(c.out, -1);
 	assert_int_equal(console_open(CONSOLE_NONE, NULL, &c, &err), 0);
 	assert_int_equal(c.in, -1);
