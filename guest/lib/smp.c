@@ -118,6 +118,8 @@ unsigned smp_start(void)
 		}
 		count++;
 	}
+	if (count == CPUS_MAX && wanted > CPUS_MAX)
+		print("smp: this guest uses no more than %u of its %u CPUs\n", CPUS_MAX, (unsigned)wanted);
 	return count;
 }
 

@@ -37,6 +37,15 @@ def several_cpus():
 
 
 @case
+def more_cpus_than_a_byte_counts():
+    """Before a CPU enables its x2APIC, its id may be cut to a byte: 257 must not start when 1 does."""
+    vm = Vmm("hello", append="cpus=4", cpus=300)
+    for cpu in range(4):
+        vm.line(r"cpu %d is up, local apic id %d" % (cpu, cpu))
+    ends_well(vm)
+
+
+@case
 def four_cpus_share_the_work():
     vm = Vmm("touch", append="smp cpus=4 size=32M verify", cpus=4)
     vm.line(r"touch: ranges=1 bytes=33554432 .* cpus=4 ")

@@ -28,6 +28,9 @@
 #define IDENTITY_MAP_GPA UINT64_C(0xfeab0000)
 #define TSS_GPA          (IDENTITY_MAP_GPA + 0x1000)
 
+/* Their ids fit into a byte, in which 0xff means all of them. */
+#define XAPIC_CPUS 255
+
 /* What vCPUs are given to leave the guest, while one of them waits for memory. */
 #define STARVED_WAIT_NS 20000000
 
@@ -107,8 +110,10 @@ static int open_kvm(struct machine *m, struct mb_error *err)
 	}
 	int version = ioctl(m->kvm, KVM_GET_API_VERSION, 0);
 	if (version != KVM_API_VERSION)
-		return error_set(err, -ENOTSUP, "/dev/kvm is not KVM with API version %d%s", KVM_API_VERSION,
-				 version < 0 ? ": it does not answer" : "");
+		return error_set(err, -ENOTSUP,
+				 "/dev/kvm is not KVM with API version %d%s; load kvm_intel or kvm_amd, or "
+				 "bind the host's /dev/kvm here",
+				 KVM_API_VERSION, version < 0 ? ": it does not answer" : "");
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (ioctl(m->kvm, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
 			return error_set(err, -ENOTSUP, "this kernel's KVM lacks %s; use a newer kernel",
@@ -136,18 +141,37 @@ static int create_vm(struct machine *m, struct mb_error *err)
 	return 0;
 }
 
+/*
+ * Until a guest enables the x2APIC, ids from 256 on are cut to a byte: a start that is sent to id 1 would start vCPU
+ * 257 as well, on the same stack. With ids of 32 bits KVM tells them apart.
+ */
+static int use_long_ids(struct machine *m, struct mb_error *err)
+{
+	struct kvm_enable_cap cap = {
+	    .cap = KVM_CAP_X2APIC_API,
+	    .args = {KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK}};
+	if (m->config.cpus <= XAPIC_CPUS || ioctl(m->vm, KVM_ENABLE_CAP, &cap) == 0)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "--cpus %u: this host's KVM has no x2APIC ids (%s), without which at most %d work",
+			 m->config.cpus, strerror(errno), XAPIC_CPUS);
+}
+
 static int create_vcpus(struct machine *m, struct mb_error *err)
 {
 	int most = ioctl(m->kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 	if (most > 0 && m->config.cpus > (unsigned)most)
 		return error_set(err, -EINVAL, "--cpus %u: this host's KVM takes at most %d", m->config.cpus,
 				 most);
+	int rc = use_long_ids(m, err);
+	if (rc != 0)
+		return rc;
 	m->vcpus = calloc(m->config.cpus, sizeof(*m->vcpus));
 	if (m->vcpus == NULL)
 		return error_set(err, -ENOMEM, "out of memory for %u vCPUs", m->config.cpus);
 	while (m->vcpu_count < m->config.cpus) {
 		unsigned id = m->vcpu_count++;
-		int rc = vcpu_create(m, m->kvm, m->vm, id, &m->vcpus[id], err);
+		rc = vcpu_create(m, m->kvm, m->vm, id, &m->vcpus[id], err);
 		if (rc != 0)
 			return rc;
 	}
