@@ -310,6 +310,45 @@ static void test_no_scan(void **state)
 	munmap(p.area, p.bytes);
 }
 
+/* A journal that a stray write filled names nothing that there is: nothing of it is followed. */
+static void test_journal_beyond_the_end(void **state)
+{
+	struct ward w = ward_make();
+	struct mbc_journal *j = journal(&w, w.a);
+	uint64_t beyond = w.p.f->capacity;
+
+	(void)state;
+	mbc_store_relaxed(&j->line[0], (beyond << 8) | MB_HUGE);
+	mbc_store_relaxed(&j->deed[0], (beyond << 8) | MBC_DEED_SPLIT);
+	mbc_store_relaxed(&j->gone.what, (uint64_t)MB_HUGE << 8 | MBC_WHAT_LEFT);
+	mbc_store_relaxed(&j->gone.W, beyond);
+	mbc_store_relaxed(&j->gone.mask, MBC_FULL);
+	mbc_store_relaxed(&j->frames.what, MBC_WHAT_HOLES_ADD);
+	mbc_store_relaxed(&j->frames.W, beyond - 1);
+	mbc_store_relaxed(&j->frames.mask, 2);
+	assert_int_equal(recover(&w, w.a), 0);
+	assert_int_equal(w.out.freed + w.out.lines + w.out.completed + w.out.undone, 0);
+	assert_int_equal(test_count(&w.p).used, 0);
+	ward_drop(&w);
+}
+
+/* What a dead owner was taking offline waits for a change of ranges by somebody alive. */
+static void test_range_change_stands_in_the_way(void **state)
+{
+	struct ward w = ward_make();
+	struct mbc_journal *j = journal(&w, w.a);
+
+	(void)state;
+	mbc_store_relaxed(&j->gone.what, (uint64_t)MB_HUGE << 8 | MBC_WHAT_LEAVING);
+	mbc_store_relaxed(&j->gone.mask, 1);
+	mbc_store_relaxed(&w.p.f->range_lock, 1);
+	assert_int_equal(recover(&w, w.a), -EAGAIN);
+	mbc_store_relaxed(&w.p.f->range_lock, 0);
+	assert_int_equal(recover(&w, w.a), 0);
+	assert_int_equal(test_count(&w.p).used, 0);
+	ward_drop(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +362,8 @@ int main(void)
 	    cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_ranges),
 	    cmocka_unit_test(test_no_scan),
+	    cmocka_unit_test(test_journal_beyond_the_end),
+	    cmocka_unit_test(test_range_change_stands_in_the_way),
 	};
 
 	return cmocka_run_group_tests_name("core recover", tests, NULL, NULL);
