@@ -4,7 +4,7 @@
  *
  * Launches the `balloon` guest, inflates and deflates it over its control socket (from the command to the
  * event that says it is done), and in the same run, interleaved, does to memory of the same kind and size
- * what the kernel has to do for that. Medians over the rounds.
+ * what the kernel has to do for that. At last two of them move memory to and fro on one pool. Medians over the rounds.
  *
  *   bench-balloon [--json] [--rounds N] [--size MIB] VMM GUEST
  *
@@ -13,29 +13,21 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "balloon_move.h"
 #include "bare.h"
-#include "control/client.h"
+#include "bench_vm.h"
 #include "tuning.h"
 
 #include <errno.h>
 #include <jansson.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB        (UINT64_C(1) << 20)
 #define BATCH      (32 * MIB) /* of the bare calls: where longer ones gain little */
 #define ROUNDS_MAX 99
-#define READY_S    120
-#define EVENT_MS   60000
-#define NAMES_MAX  200
-
-extern char **environ;
 
 struct options {
 	bool json;
@@ -67,167 +59,48 @@ struct result {
 	int64_t ns[SERIES][ROUNDS_MAX]; /* 0: not measured */
 };
 
-struct vm {
-	pid_t pid;
-	char dir[64], socket[NAMES_MAX], serial[NAMES_MAX];
-	struct qmp_client *client;
-	long seen; /* bytes of the serial log that were read */
-};
-
-static _Noreturn void die(const char *what, const char *why)
+static bool start(struct bench_vm *vm, const struct options *o, const char *backing, bool prealloc)
 {
-	fprintf(stderr, "bench-balloon: %s: %s\n", what, why);
-	exit(1);
-}
+	const struct bench_vm_config config = {
+	    .vmm = o->vmm,
+	    .guest = o->guest,
+	    .append = o->append,
+	    .name = "bench",
+	    .memory = ((o->size + o->size / 3) / MIB + 2) / 2 * 2 * MIB,
+	    .memory_option = "--backing",
+	    .from = backing,
+	    .prealloc = prealloc,
+	};
 
-/* ---- the VM -------------------------------------------------------------------------------------------------
- */
-
-static void vm_end(struct vm *vm)
-{
-	qmp_client_close(vm->client);
-	kill(vm->pid, SIGTERM);
-	waitpid(vm->pid, NULL, 0);
-	unlink(vm->serial);
-	unlink(vm->socket);
-	rmdir(vm->dir);
-}
-
-/* The value of key in the next line that the guest prints with these words; -1 if none comes. */
-static int64_t vm_wait_line(struct vm *vm, const char *words, const char *key)
-{
-	char line[512], *p;
-	int64_t value = -1;
-
-	for (unsigned tries = 0; tries < READY_S * 1000 && value < 0; tries++) {
-		FILE *f = fopen(vm->serial, "r");
-
-		if (f && !fseek(f, vm->seen, SEEK_SET))
-			while (value < 0 && fgets(line, sizeof(line), f) && strchr(line, '\n')) {
-				vm->seen = ftell(f);
-				p = strstr(line, words) ? strstr(line, key) : NULL;
-				value = p ? strtoll(p + strlen(key), NULL, 10) : -1;
-			}
-		if (f)
-			fclose(f);
-		if (value < 0 && (waitpid(vm->pid, NULL, WNOHANG) || usleep(1000)))
-			return -1;
-	}
-	return value;
-}
-
-static void vm_spawn(struct vm *vm, const struct options *o, const char *backing, bool prealloc)
-{
-	char memory[32], serial[NAMES_MAX + 8];
-	const char *argv[] = {o->vmm,
-			      "--quiet",
-			      "--name",
-			      "bench",
-			      "--memory",
-			      memory,
-			      "--backing",
-			      backing,
-			      "--kernel",
-			      o->guest,
-			      "--append",
-			      o->append,
-			      "--qmp",
-			      vm->socket,
-			      "--serial",
-			      serial,
-			      prealloc ? "--prealloc" : NULL,
-			      NULL};
-
-	snprintf(memory, sizeof(memory), "%lluM",
-		 (unsigned long long)((o->size + o->size / 3) / MIB + 2) & ~1ull);
-	snprintf(serial, sizeof(serial), "file:%s", vm->serial);
-	/* posix_spawn() does not write to the strings. */
-	if (posix_spawn(&vm->pid, o->vmm, NULL, NULL, (char *const *)(uintptr_t)argv, environ))
-		die(o->vmm, "cannot be started");
-}
-
-static bool vm_start(struct vm *vm, const struct options *o, const char *backing, bool prealloc)
-{
-	struct mb_error err;
-
-	memset(vm, 0, sizeof(*vm));
-	strcpy(vm->dir, "/tmp/bench-balloon-XXXXXX");
-	if (!mkdtemp(vm->dir))
-		die(vm->dir, strerror(errno));
-	snprintf(vm->socket, sizeof(vm->socket), "%s/qmp", vm->dir);
-	snprintf(vm->serial, sizeof(vm->serial), "%s/serial", vm->dir);
-	vm_spawn(vm, o, backing, prealloc);
-	if (vm_wait_line(vm, "balloon: ready", "us=") >= 0 &&
-	    !qmp_client_connect(vm->socket, &vm->client, &err))
-		return true;
-	vm_end(vm);
-	return false;
-}
-
-/* Sets the VM's size; ns until the event says that it has it. */
-static int64_t vm_set_size(struct vm *vm, uint64_t bytes)
-{
-	uint64_t begin = bare_now_ns();
-	struct mb_error err;
-	json_t *event, *answer;
-	bool done = false;
-
-	answer = qmp_client_call(vm->client, "balloon", json_pack("{sI}", "value", (json_int_t)bytes), &err);
-	if (!answer)
-		die("balloon", err.text);
-	json_decref(answer);
-	while (!done) {
-		json_t *data;
-
-		if (qmp_client_event(vm->client, EVENT_MS, &event, &err) != 1)
-			die("BALLOON_CHANGE", "did not come in time");
-		data = json_object_get(event, "data");
-		done = !strcmp(json_string_value(json_object_get(event, "event")), "BALLOON_CHANGE") &&
-		       (uint64_t)json_integer_value(json_object_get(data, "actual")) == bytes;
-		json_decref(event);
-	}
-	return (int64_t)(bare_now_ns() - begin);
-}
-
-static uint64_t vm_memory(struct vm *vm)
-{
-	struct mb_error err;
-	json_t *answer = qmp_client_call(vm->client, "query-balloon", NULL, &err);
-	uint64_t bytes;
-
-	if (!answer)
-		die("query-balloon", err.text);
-	bytes = (uint64_t)json_integer_value(json_object_get(answer, "actual"));
-	json_decref(answer);
-	return bytes;
+	return bench_vm_start(vm, &config);
 }
 
 /* ---- one backing -------------------------------------------------------------------------------------------
  */
 
-static void measure_round(const struct options *o, struct result *r, unsigned i, struct vm *vm, struct vm *pre,
-			  struct bare *bare)
+static void measure_round(const struct options *o, struct result *r, unsigned i, struct bench_vm *vm,
+			  struct bench_vm *pre, struct bare *bare)
 {
-	uint64_t memory = vm_memory(vm);
+	uint64_t memory = bench_vm_memory(vm);
 
-	r->ns[INFLATE][i] = vm_set_size(vm, memory - o->size);
+	r->ns[INFLATE][i] = bench_vm_set_size(vm, memory - o->size);
 	r->ns[BARE_DISCARD_BESIDE][i] = bare_discard_beside_thread(bare);
 	r->ns[BARE_TOUCH][i] = bare_touch(bare);
-	r->ns[DEFLATE][i] = vm_set_size(vm, memory);
-	r->ns[REFILL][i] = 1000 * vm_wait_line(vm, "balloon: refilled", "us=");
+	r->ns[DEFLATE][i] = bench_vm_set_size(vm, memory);
+	r->ns[REFILL][i] = 1000 * bench_vm_wait_line(vm, "balloon: refilled", "us=");
 	r->ns[BARE_DISCARD][i] = bare_discard(bare);
 	r->ns[BARE_POPULATE][i] = bare_populate(bare);
 	if (!pre)
 		return;
-	vm_set_size(pre, memory - o->size);
-	r->ns[PREALLOC][i] = vm_set_size(pre, memory);
-	vm_wait_line(pre, "balloon: refilled", "us=");
+	bench_vm_set_size(pre, memory - o->size);
+	r->ns[PREALLOC][i] = bench_vm_set_size(pre, memory);
+	bench_vm_wait_line(pre, "balloon: refilled", "us=");
 }
 
 static const char *measure(const struct options *o, enum bare_backing backing, const char *name,
 			   struct result *r)
 {
-	struct vm vm, pre;
+	struct bench_vm vm, pre;
 	struct bare bare;
 	bool has_pre;
 
@@ -235,17 +108,17 @@ static const char *measure(const struct options *o, enum bare_backing backing, c
 		bare_close(&bare);
 		return "the kernel does not give such memory";
 	}
-	if (!vm_start(&vm, o, name, false)) {
+	if (!start(&vm, o, name, false)) {
 		bare_close(&bare);
 		return "the VM does not start";
 	}
 	/* With reserved pages populating is the reserving, and two VMs need twice as many. */
-	has_pre = backing != BARE_HUGETLB && vm_start(&pre, o, name, true);
+	has_pre = backing != BARE_HUGETLB && start(&pre, o, name, true);
 	for (unsigned i = 0; i < o->rounds; i++)
 		measure_round(o, r, i, &vm, has_pre ? &pre : NULL, &bare);
 	if (has_pre)
-		vm_end(&pre);
-	vm_end(&vm);
+		bench_vm_end(&pre);
+	bench_vm_end(&vm);
 	bare_close(&bare);
 	return NULL;
 }
@@ -321,20 +194,20 @@ static double untouched_ns(const struct options *o)
 {
 	struct options large = *o;
 	int64_t best = INT64_MAX;
-	struct vm vm;
+	struct bench_vm vm;
 
 	large.size = 48 * 1024 * MIB;
 	large.append = "fill=none verify=off pfns=65536";
-	if (!vm_start(&vm, &large, "anon", false))
+	if (!start(&vm, &large, "anon", false))
 		return 0;
 	for (unsigned i = 0; i < o->rounds; i++) {
-		uint64_t memory = vm_memory(&vm);
-		int64_t ns = vm_set_size(&vm, memory - large.size);
+		uint64_t memory = bench_vm_memory(&vm);
+		int64_t ns = bench_vm_set_size(&vm, memory - large.size);
 
 		best = ns < best ? ns : best;
-		vm_set_size(&vm, memory);
+		bench_vm_set_size(&vm, memory);
 	}
-	vm_end(&vm);
+	bench_vm_end(&vm);
 	return (double)best / ((double)large.size / 4096);
 }
 
@@ -349,6 +222,39 @@ static void report_untouched(const struct options *o, json_t *all)
 	else
 		printf("untouched memory: 48 GiB of 64, %.1f ns a page number, all in all (the best round)\n",
 		       ns);
+}
+
+/* ---- from one guest to another ---------------------------------------------------------------------------- */
+
+static double median_rate(int64_t *ns, unsigned rounds, uint64_t bytes)
+{
+	qsort(ns, rounds, sizeof(*ns), compare);
+	return (double)bytes / (double)ns[rounds / 2] * 1e9 / (1 << 30);
+}
+
+static void report_move(const struct options *o, json_t *all)
+{
+	struct balloon_move *m = calloc(1, sizeof(*m));
+	uint64_t bytes = (o->size / 3 / BATCH + 1) * BATCH;
+	const char *why = m ? balloon_move(o->vmm, o->guest, bytes, o->rounds, m) : "out of memory";
+	double moved, bare;
+
+	if (why) {
+		fprintf(stderr, "bench-balloon: moving left out: %s\n", why);
+		free(m);
+		return;
+	}
+	moved = median_rate(m->moved, m->rounds, bytes);
+	bare = median_rate(m->bare, m->rounds, bytes);
+	if (o->json)
+		json_object_set_new(all, "move",
+				    json_pack("{sf sf sf}", "running_gib_s", moved, "bare_gib_s", bare,
+					      "to_bare", moved / bare));
+	else
+		printf(
+		    "from one running guest to another, and touched there: %.2f GiB/s, bare %.2f, %.2f of it\n",
+		    moved, bare, moved / bare);
+	free(m);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------------- */
@@ -411,6 +317,7 @@ int main(int argc, char **argv)
 			print_table(&o, names[b], r);
 		free(r);
 	}
+	report_move(&o, all);
 	tuning_end(&tuning);
 	report_untouched(&o, all);
 	if (o.json) {
