@@ -289,12 +289,13 @@ struct mb_run {
 /*
  * Calls fn for each maximal run of one state in [first, first + count), ascending; a non-zero return ends
  * the walk and is returned. A wholly free or wholly allocated giant frame is one step. While others
- * allocate, each word is read once: the result is a mixture of moments.
+ * allocate, each word is read once: the result is a mixture of moments. -EINVAL: no frames; -ERANGE: not all of them
+ * lie within the capacity, and fn was not called.
  */
 typedef int mb_run_fn(void *arg, const struct mb_run *run);
 int mb_frames_walk(const struct mb_frames *f, mb_frame first, uint64_t count, mb_run_fn *fn, void *arg);
 
-/* The state of one base frame. */
+/* The state of one base frame; beyond the capacity it is MB_OFFLINE. */
 enum mb_state mb_frame_state(const struct mb_frames *f, mb_frame frame);
 
 struct mb_frames_count {
@@ -307,7 +308,12 @@ struct mb_frames_count {
 	uint64_t lines;                   /* lines that exist: huge or giant frames that are split */
 };
 
+/*
+ * Goes through the whole pool, word by word and without waiting for anybody: while others allocate, each word is right
+ * for a moment of its own, and the sum above holds all the same.
+ */
 void mb_frames_count(const struct mb_frames *f, struct mb_frames_count *out);
+/* What the pool was made with; it never changes. */
 void mb_frames_get_config(const struct mb_frames *f, struct mb_frames_config *out);
 
 enum mb_validate {

@@ -56,8 +56,8 @@ struct mb_pool_config {
 
 struct mb_pool;
 
-/* Makes a private pool, all of it online. The warning (may be NULL) gets text where something is not as
- * good as it could be (no huge pages...) and code 0; empty text means none. */
+/* Makes a private pool, all of it online. The warning (may be NULL) gets text where something is not as good as it
+ * could be (no huge pages...) and code 0; empty text means none. -EINVAL, or the kernel's error. Any thread. */
 MB_MUST_CHECK int mb_pool_create_private(const struct mb_pool_config *config, struct mb_pool **out,
 					 struct mb_error *warning, struct mb_error *err);
 /*
@@ -75,7 +75,7 @@ MB_MUST_CHECK int mb_pool_create_file(const char *path, const struct mb_pool_con
  * inherit an attached pool: it attaches for itself.
  */
 MB_MUST_CHECK int mb_pool_attach(const char *path, struct mb_pool **out, struct mb_error *err);
-/* Detaches; a private pool is gone with it. All its owners must be closed. */
+/* Detaches; a private pool is gone with it. Its spaces must be gone, and no call be under way. May be NULL. */
 void mb_pool_close(struct mb_pool *pool);
 
 /* What recovery found and did. */
@@ -223,14 +223,15 @@ struct mb_space_config {
  * An owner together with its guest address space. Made in one step: the budget is charged with the sum of
  * the regions (but for those that begin inflated), frames are taken in runs as large and contiguous as there
  * are, the ledger is written, and the memory is mapped linearly at window + gpa. On failure nothing is charged
- * or taken: -EDQUOT names the bytes that the budget lacks, -ENOMEM the frames, -EEXIST the owner of that name.
+ * or taken: -EDQUOT names the bytes that the budget lacks, -ENOMEM the frames, or what the host lacks for prealloc,
+ * -EEXIST the owner of that name.
  *
  * Thread safety: mb_space_hva() from any thread; all else from one thread at a time.
  */
 struct mb_space;
 MB_MUST_CHECK int mb_space_create(struct mb_pool *pool, const struct mb_space_config *config,
 				  struct mb_space **out, struct mb_error *err);
-/* Unmaps, gives all bytes back to the kernel and all frames to the pool, and forgets the owner. */
+/* Unmaps, gives all bytes back to the kernel and all frames to the pool, and forgets the owner. NULL is nothing. */
 void mb_space_destroy(struct mb_space *space);
 
 /* Start of the window: guest physical address 0. Only the regions are mapped in it. */
@@ -261,8 +262,8 @@ MB_MUST_CHECK int mb_space_deflate(struct mb_space *space, uint64_t gpa, uint64_
  */
 MB_MUST_CHECK int mb_space_restore(struct mb_space *space, uint64_t gpa, uint64_t len);
 /*
- * Gives back to the kernel what a guest wrote to memory that is inflated; what is pending stays so.
- * -EALREADY: part of it is not inflated; then nothing has changed.
+ * Gives back to the kernel what a guest wrote to memory that is inflated; what is pending stays so. 4 KiB aligned.
+ * -EINVAL, -ERANGE, and -EALREADY: part of it is not inflated; then nothing has changed.
  */
 MB_MUST_CHECK int mb_space_purge(struct mb_space *space, uint64_t gpa, uint64_t len);
 /*
@@ -282,7 +283,7 @@ bool mb_space_can_discard(const struct mb_space *space);
  */
 void mb_space_queue_up(struct mb_space *space, uint64_t bytes);
 void mb_space_leave_queue(struct mb_space *space);
-/* Bytes that the budget could still charge now. */
+/* Bytes that the budget could still charge now, if nobody waited for them. Any thread. */
 uint64_t mb_space_budget_left(const struct mb_space *space);
 
 /* ---- overcommit ------------------------------------------------------------------------------------- */
@@ -317,7 +318,8 @@ bool mb_space_is_present(struct mb_space *space, uint64_t gpa, uint64_t len);
 bool mb_space_starved(const struct mb_space *space);
 /*
  * Ends all waiting: from now on touching the window is an error (KVM_RUN: EFAULT), and takes no memory. What is
- * left to do is to destroy the space. Without overcommit nothing happens.
+ * left to do is to destroy the space. Without overcommit nothing happens. It waits for the space's own thread: from the
+ * space's thread, not from on_starved.
  */
 void mb_space_abandon(struct mb_space *space);
 
@@ -345,6 +347,7 @@ struct mb_space_status {
 	uint64_t resident; /* bytes, as the kernel counts them for the mapped window */
 	uint64_t extents;  /* contiguous runs of frames */
 };
+/* Fails only where the kernel does not say what is resident. From the space's thread. */
 MB_MUST_CHECK int mb_space_get_status(struct mb_space *space, struct mb_space_status *out,
 				      struct mb_error *err);
 
@@ -360,7 +363,8 @@ struct mb_stretch {
 typedef int mb_stretch_fn(void *arg, const struct mb_stretch *stretch);
 /*
  * Cuts the regions into stretches of step bytes (a multiple of 4 KiB) and calls fn for each; a non-zero
- * return of fn ends the walk and is returned. Asks the kernel about each page of what is resident.
+ * return of fn ends the walk and is returned. Asks the kernel about each page of what is resident. -EINVAL: no
+ * such step; else the kernel's. From the space's thread.
  */
 int mb_space_walk(struct mb_space *space, uint64_t step, mb_stretch_fn *fn, void *arg);
 
@@ -387,6 +391,7 @@ int mb_space_check(struct mb_space *space, mb_discrepancy_fn *fn, void *arg);
  * owners that come or go wait meanwhile. */
 int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg);
 
+/* Of the library that is linked, such as "0.1.0"; static. Any thread. */
 const char *mb_version(void);
 
 #ifdef __cplusplus

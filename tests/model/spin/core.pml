@@ -10,6 +10,10 @@
  *    what it does follows from the word at that moment; and a failed one only looks again.
  *  - Words that nobody reads on the strength of (intents) do not exist; nor does
  *    where[], which the real code is checked for under the scheduler (fact 1 of struct mbc_slot).
+ *  - Nor does the word in front of a ring (back[], which alloc_back() of alloc.c takes from): it would be one more
+ *    ring entry, with races of its own: of who frees into it, who takes its last frame, and who merges its line.
+ *    The real code is tried for them under the scheduler (the scenarios `front...` of scenarios-line.c), and its
+ *    mutants `front-...` are found there.
  *  - The trees over the part bits have one block here, and so no tier: hint.pml models them.
  *  - Where a threshold or a hint of level 2 decides between two ways (worth holding, at[2]), both are tried.
  *
@@ -652,7 +656,7 @@ inline from_held()
 	fi
 }
 
-/* from_line() of alloc.c: takes from a line without holding it */
+/* from_line() of find.c: takes from a line without holding it */
 inline from_line(ll)
 {
 	if

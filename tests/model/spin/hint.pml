@@ -4,7 +4,7 @@
  * through a tree of three tiers, in every order, for ever. At rest every part bit can be reached from the root.
  *
  * Mirrors hint.c (tree_set, tree_clear, below, mbc_part_set, mbc_part_clear, mbc_part_find, mbc_part_forget) and
- * the loop of from_part() in alloc.c. Fact 1 of hint.h is the assertion. Here two blocks share the only word of
+ * the loop of from_part() in find.c. Fact 1 of hint.h is the assertion. Here two blocks share the only word of
  * tier 0, so tiers 1 and 2 have one bit each; a block has one line. One step for each atomic operation, but that
  * looking whether a bit is set before it is set (or cleared) is left out, since it changes nothing. Sequential
  * consistency is assumed: all these operations are seq in the C code.

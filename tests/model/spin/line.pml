@@ -4,8 +4,9 @@
  * takes the frame above whole and gives it back; the line is split and merged, held, left, and taken away from
  * its holder meanwhile.
  *
- * Mirrors alloc.c (alloc_once, collect), free.c (free_mask, tail), line.c (all of it). Facts 1 to 5 of line.h
- * are assertions in core.pml, which also says what is left out; at rest no frame is lost, and none forgotten.
+ * Mirrors find.c (alloc_once, collect), free.c (free_mask, tail), line.c (all of it), ring.c (publish, mbc_remember).
+ * Facts 1 to 5 of line.h are assertions in core.pml, which also says what is left out; at rest no frame is lost, and
+ * none forgotten.
  *
  * mutant M_SPLIT_LATE: `split` is set after the ones
  * mutant M_MERGE_NO_ROLLBACK: a merge that fails at its second word keeps the first

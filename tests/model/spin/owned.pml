@@ -5,9 +5,9 @@
  * split, tries to hold its line, and to take from it. Afterwards the frame is free, and may be split by that thread.
  *
  * Mirrors holes.c (open_line, add_piece, remove_piece, mbc_holes_clear) with a line of level 1 below the giant
- * frame and one line of level 0 a thread; line.c (mbc_line_hold, mbc_line_leave, publish, usable), alloc.c
- * (from_line with a stale hint, from_above), take.c (from_line). What is stated at the head of holes.c is an
- * assertion: nobody but the owner takes anything inside a frame that is owned. Sequential consistency is assumed.
+ * frame and one line of level 0 a thread; line.c (mbc_line_hold, mbc_line_leave), line.h
+ * (mbc_line_usable), ring.c (publish), find.c (from_line with a stale hint, from_above), take.c (from_line). What is
+ * stated at the head of holes.c is an assertion: nobody but the owner takes anything inside a frame that is owned. Sequential consistency is assumed.
  *
  * `leave` here does not merge, and nothing is freed into the line while it is the pool's: line.pml does that.
  *
@@ -200,7 +200,7 @@ proctype stranger()
 			:: else
 			fi
 		:: 1 ->
-			/* from_line() of alloc.c: without holding it, and not looking at `owned` */
+			/* from_line() of find.c: without holding it, and not looking at `owned` */
 			if
 			:: split -> line_take()
 			:: else
