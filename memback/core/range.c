@@ -41,7 +41,7 @@ void mbc_range_begin(struct mb_frames *f, enum mbc_range_op op, uint64_t first, 
 	mbc_store_release(&f->range_op, (uint64_t)op);
 }
 
-void mbc_range_end(struct mb_frames *f)
+static void end_op(struct mb_frames *f)
 {
 	uint64_t giant, end;
 
@@ -57,7 +57,7 @@ void mbc_range_end(struct mb_frames *f)
 void mbc_range_unlock(struct mb_frames *f, struct mbc_slot *s)
 {
 	mbc_intend_none(f, s);
-	mbc_range_end(f);
+	end_op(f);
 	for (unsigned level = 0; level < MB_LEVELS; level++) {
 		if (level < MB_GIANT)
 			mbc_ring_flush(f, s, level);

@@ -34,7 +34,6 @@ enum mbc_range_op {
 };
 
 void mbc_range_begin(struct mb_frames *f, enum mbc_range_op op, uint64_t first, uint64_t end);
-void mbc_range_end(struct mb_frames *f);
 /* Pieces before x are done. */
 static inline void mbc_range_reach(const struct mb_frames *f, mbc_a64 *mark, uint64_t x)
 {

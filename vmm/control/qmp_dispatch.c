@@ -18,7 +18,8 @@
 static const char generic[] = "GenericError";
 static const char not_found[] = "CommandNotFound";
 
-json_t *qmp_version(void)
+/* {"qemu": ..., "package": ...}: what query-version answers. */
+static json_t *version(void)
 {
 	return json_pack("{s:{s:i,s:i,s:i},s:o}", "qemu", "micro", QEMU_MICRO, "minor", QEMU_MINOR, "major",
 			 QEMU_MAJOR, "package", json_sprintf("memback-%s", mb_version()));
@@ -26,7 +27,7 @@ json_t *qmp_version(void)
 
 json_t *qmp_greeting(void)
 {
-	return json_pack("{s:{s:o,s:[]}}", "QMP", "version", qmp_version(), "capabilities");
+	return json_pack("{s:{s:o,s:[]}}", "QMP", "version", version(), "capabilities");
 }
 
 json_t *qmp_fail(struct qmp_error *err, const char *fmt, ...)
@@ -164,7 +165,7 @@ static json_t *run_query_version(struct qmp_session *session, const json_t *args
 	(void)session;
 	(void)args;
 	(void)err;
-	return qmp_version();
+	return version();
 }
 
 static json_t *run_query_commands(struct qmp_session *session, const json_t *args, struct qmp_error *err);

@@ -18,8 +18,6 @@ struct qmp_session {
 
 /* The greeting, without its line end; a new reference, NULL: out of memory. */
 json_t *qmp_greeting(void);
-/* {"qemu": ..., "package": ...}: what query-version answers. */
-json_t *qmp_version(void);
 /*
  * Answers what the stream has told (anything but JSON_STREAM_MORE). Always a new reference, unless memory
  * is out.

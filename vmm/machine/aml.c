@@ -48,7 +48,8 @@ void aml_number(struct aml *a, uint64_t value, unsigned width)
 		aml_byte(a, (uint8_t)(value >> 8 * i));
 }
 
-void aml_name(struct aml *a, const char *name)
+/* Four characters; or "\\_S5_", with the root in front. */
+static void put_name(struct aml *a, const char *name)
 {
 	aml_bytes(a, name, strlen(name));
 }
@@ -111,7 +112,7 @@ size_t aml_open_scope(struct aml *a, const char *name)
 {
 	aml_byte(a, OP_SCOPE);
 	size_t opened = open_length(a);
-	aml_name(a, name);
+	put_name(a, name);
 	return opened;
 }
 
@@ -120,7 +121,7 @@ size_t aml_open_device(struct aml *a, const char *name)
 	aml_byte(a, OP_EXTENDED);
 	aml_byte(a, OP_DEVICE);
 	size_t opened = open_length(a);
-	aml_name(a, name);
+	put_name(a, name);
 	return opened;
 }
 
@@ -128,7 +129,7 @@ size_t aml_open_method(struct aml *a, const char *name, unsigned arguments)
 {
 	aml_byte(a, OP_METHOD);
 	size_t opened = open_length(a);
-	aml_name(a, name);
+	put_name(a, name);
 	aml_byte(a, (uint8_t)(METHOD_SERIALIZED | arguments));
 	return opened;
 }
@@ -144,13 +145,13 @@ size_t aml_open_package(struct aml *a, unsigned elements)
 void aml_define(struct aml *a, const char *name)
 {
 	aml_byte(a, OP_NAME);
-	aml_name(a, name);
+	put_name(a, name);
 }
 
 void aml_notify(struct aml *a, const char *object, uint8_t value)
 {
 	aml_byte(a, OP_NOTIFY);
-	aml_name(a, object);
+	put_name(a, object);
 	aml_integer(a, value);
 }
 

@@ -22,8 +22,6 @@ void aml_bytes(struct aml *a, const void *bytes, size_t count);
 void aml_byte(struct aml *a, uint8_t value);
 /* Little-endian, width 1, 2, 4 or 8 bytes. */
 void aml_number(struct aml *a, uint64_t value, unsigned width);
-/* Four characters; or "\\_S5_", with the root in front. */
-void aml_name(struct aml *a, const char *name);
 
 /* Data objects. */
 void aml_integer(struct aml *a, uint32_t value);
