@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What goes wrong at start is told in one line that names cause and remedy, with exit status 1."""
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -148,6 +149,15 @@ def live_socket_is_refused():
 @case
 def budget_that_does_not_suffice():
     refused(r"(?i)budget.*32 ?M|32 ?M.*budget", "--memory", "64M", "--budget", "32M")
+
+
+@case
+def prealloc_beyond_the_host():
+    """Refused, with what would do; it was the OOM killer's choice."""
+    kib = dict(re.findall(r"^(\w+): +(\d+) kB", vmtest.contents("/proc/meminfo"), re.M))
+    gib = (int(kib["MemTotal"]) + int(kib["SwapTotal"])) // (1 << 20) + 2
+    for backing in "anon", "memfd":
+        refused(r"OOM killer.*at most \d+[GM] would work now", "--memory", "%dG" % gib, "--prealloc", "--backing", backing)
 
 
 @case
