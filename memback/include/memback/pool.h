@@ -391,8 +391,7 @@ int mb_space_check(struct mb_space *space, mb_discrepancy_fn *fn, void *arg);
  * owners that come or go wait meanwhile. */
 int mb_pool_check(struct mb_pool *pool, mb_discrepancy_fn *fn, void *arg);
 
-/* Of the library that is linked, such as "0.1.0"; static. Any thread. */
-const char *mb_version(void);
+const char *mb_version(void); /* of the library that is linked, such as "0.1.0"; static. Any thread. */
 
 #ifdef __cplusplus
 }
