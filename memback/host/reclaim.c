@@ -75,8 +75,8 @@ static uint64_t granule_index(const struct mb_space *space, uint64_t gpa)
 	return ((space_index(space, gpa) << HUGE_SHIFT) + gpa % HUGE_BYTES) / space->mem.granule;
 }
 
-/* Adds to (or takes from) the counts, and lets the guard see it. */
-static void count_holes(struct mb_space *space, uint64_t gpa, uint64_t len, bool holes)
+/* Adds to (or takes from) the huge frames' counts, and lets the guard see it. */
+static void count_in_frames(struct mb_space *space, uint64_t gpa, uint64_t len, bool holes)
 {
 	uint64_t first = space_index(space, gpa), i = first, n;
 
@@ -85,13 +85,26 @@ static void count_holes(struct mb_space *space, uint64_t gpa, uint64_t len, bool
 		space->holes[i] = (uint16_t)(holes ? space->holes[i] + n : space->holes[i] - n);
 		i++;
 	}
+	guard_update(space, first, i - first);
+}
+
+/* The same of the granules, where these are larger than a page. */
+static void count_in_granules(struct mb_space *space, uint64_t gpa, uint64_t len, bool holes)
+{
+	uint64_t n;
+
 	for (uint64_t pos = gpa; space->granule_holes && pos < gpa + len; pos += n << BASE_SHIFT) {
 		uint32_t *g = &space->granule_holes[granule_index(space, pos)];
 
 		n = pages_in(pos, gpa + len - pos, space->mem.granule);
 		*g = (uint32_t)(holes ? *g + n : *g - n);
 	}
-	guard_update(space, first, i - first);
+}
+
+static void count_holes(struct mb_space *space, uint64_t gpa, uint64_t len, bool holes)
+{
+	count_in_frames(space, gpa, len, holes);
+	count_in_granules(space, gpa, len, holes);
 }
 
 /*
@@ -358,7 +371,7 @@ static void zero_pending(struct mb_space *space, uint64_t gpa, uint64_t len)
 
 /*
  * Makes the memory usable: gives it back once more, since a guest may have touched what it did not have, and
- * what comes back reads as zero; reserves; populates. Counts still say holes.
+ * what comes back reads as zero; reserves; populates. The granules' counts still say holes.
  * keep: what the guest wrote there meanwhile stays, and so does what pending holes still hold.
  */
 static int make_usable(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep)
@@ -409,7 +422,11 @@ static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep
 	if (!rc && !space->over)
 		rc = charge_or_recover(space, c.whole);
 	if (!rc) {
+		/* before anything is resident: a huge page would fill the holes that a frame of it keeps */
+		count_in_frames(space, gpa, len, false);
 		rc = make_usable(space, gpa, len, keep);
+		if (rc)
+			count_in_frames(space, gpa, len, true);
 		if (rc && !space->over)
 			space_uncharge(space, c.whole);
 	}
@@ -417,7 +434,7 @@ static int deflate(struct mb_space *space, uint64_t gpa, uint64_t len, bool keep
 		(void)set_holes_range(space, gpa, len, true);
 		return rc;
 	}
-	count_holes(space, gpa, len, false);
+	count_in_granules(space, gpa, len, false);
 	account(space, &c, len, false);
 	return 0;
 }

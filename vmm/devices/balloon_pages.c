@@ -163,9 +163,15 @@ static int timed_call(struct balloon_pages *bp, space_call *call, uint64_t first
 	bp->now = now;
 	if (took > CALL_LONG && bp->stride > STRIDE_MIN)
 		bp->stride /= 2;
-	else if (took < CALL_SHORT && count == bp->stride && bp->stride < STRIDE_MAX)
+	else if (took < CALL_SHORT && count > bp->stride / 2 && bp->stride < STRIDE_MAX)
 		bp->stride *= 2;
 	return rc;
+}
+
+/* As much of a run as one call shall do, up to the end of a huge page: half of one costs more than all of it. */
+static uint64_t stride_of(const struct balloon_pages *bp, uint64_t first, uint64_t count)
+{
+	return count <= bp->stride ? count : (first + bp->stride) / STRIDE_MIN * STRIDE_MIN - first;
 }
 
 /* Whether a slice of work is over, seen from the last call to the pool. */
@@ -241,8 +247,7 @@ static uint64_t inflate_piece(struct balloon_pages *bp, uint64_t first, uint64_t
 	bool given, returning;
 	int rc;
 
-	if (count > bp->stride)
-		count = bp->stride;
+	count = stride_of(bp, first, count);
 	count = piece_of(&bp->given, first, count, &given);
 	if (given) {
 		reject(bp, first, count, "in the balloon already");
@@ -252,8 +257,7 @@ static uint64_t inflate_piece(struct balloon_pages *bp, uint64_t first, uint64_t
 	if (returning) {
 		/* The driver before had given it, and the guest may have written to it since; so it is given
 		 * again, but the budget need not be asked for it in between. */
-		if (count > bp->stride)
-			count = bp->stride;
+		count = stride_of(bp, first, count);
 		rc = timed_call(bp, mb_space_purge, first, count);
 		if (rc)
 			log_at(LOG_WARN, "balloon: what a guest wrote to inflated memory stays: %s",
@@ -292,8 +296,7 @@ int balloon_pages_report(struct balloon_pages *bp, struct pageset *set, uint64_t
 		pageset_clear(set);
 	bp->now = balloon_now_ns();
 	while (pageset_next(set, first, set->limit, &first, &count)) {
-		if (count > bp->stride)
-			count = bp->stride;
+		count = stride_of(bp, first, count);
 		rc = timed_call(bp, mb_space_discard, first, count);
 		if (!rc)
 			bp->reported_total += count;
@@ -319,7 +322,7 @@ int balloon_pages_deflate(struct balloon_pages *bp, struct pageset *set, uint64_
 	while (pageset_next(set, first, set->limit, &first, &count)) {
 		done = count = piece_of(&bp->given, first, count, &given);
 		if (given) {
-			rc = deflate_some(bp, mb_space_deflate, first, count < bp->stride ? count : bp->stride,
+			rc = deflate_some(bp, mb_space_deflate, first, stride_of(bp, first, count),
 					  &done);
 			if (rc)
 				return rc;
@@ -342,7 +345,7 @@ int balloon_pages_return(struct balloon_pages *bp, uint64_t deadline)
 
 	bp->now = balloon_now_ns();
 	while (pageset_next(&bp->returning, first, bp->limit, &first, &count)) {
-		rc = deflate_some(bp, mb_space_restore, first, count < bp->stride ? count : bp->stride, &done);
+		rc = deflate_some(bp, mb_space_restore, first, stride_of(bp, first, count), &done);
 		if (rc)
 			return rc;
 		pageset_remove(&bp->returning, first, done);

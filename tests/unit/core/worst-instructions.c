@@ -48,7 +48,7 @@ static const char *const names[KINDS] = {"alloc 4 KiB", "alloc 2 MiB", "alloc 1 
 					 "free 2 MiB",  "free 1 GiB",  "alloc, refused"};
 
 /* LIMITS: with three slots. */
-static const unsigned limits[KINDS] = {3500, 2500, 6000, 2000, 1500, 1000, 9000};
+static const unsigned limits[KINDS] = {2500, 2500, 6000, 2000, 1500, 1000, 9000};
 
 static struct {
 	unsigned worst[KINDS];

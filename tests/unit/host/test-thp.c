@@ -83,6 +83,39 @@ static void one_hole_frees_one_page(void **state)
 	}
 }
 
+/*
+ * A part of a huge frame that was all holes comes back, and is made resident at once: the rest are holes still, and
+ * a huge page would fill them beyond the charge.
+ */
+static void a_part_comes_back_alone(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		struct mb_space *space;
+		struct mb_pool *pool;
+		const char *why;
+
+		if (!place_ready(places[i], &why)) {
+			print_message("# %s left out: %s\n", place_name(places[i]), why);
+			continue;
+		}
+		pool = pool_at(places[i], SIZE, 0);
+		space = space_of(pool, "a", SIZE, true);
+		assert_int_equal(mb_space_inflate(space, 0, 8 * MiB), 0);
+		assert_int_equal(mb_space_deflate(space, MiB, MiB), 0);
+		assert_int_equal(resident(space, 0, 8 * MiB), MiB);
+		assert_clean(space);
+		/* what follows in whole frames is large, whatever the ends are */
+		assert_int_equal(mb_space_deflate(space, 2 * MiB, 5 * MiB), 0);
+		assert_int_equal(resident(space, 0, 8 * MiB), 6 * MiB);
+		if (is_thp((char *)mb_space_window(space) + 8 * MiB) == 1)
+			assert_int_equal(is_thp((char *)mb_space_window(space) + 2 * MiB), 1);
+		assert_clean(space);
+		mb_space_destroy(space);
+		mb_pool_close(pool);
+	}
+}
+
 static bool hurry_khugepaged(void)
 {
 	return setting(THP "khugepaged/max_ptes_none", "511") &&
@@ -242,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(one_hole_frees_one_page),
+	    cmocka_unit_test(a_part_comes_back_alone),
 	    cmocka_unit_test(holes_stay),
 	    cmocka_unit_test(stretches_are_bounded),
 	    cmocka_unit_test(stretches_are_counted),
