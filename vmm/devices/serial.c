@@ -257,13 +257,19 @@ static void on_readable(void *arg, int fd, uint32_t events)
 		s->config.on_escape(s->config.arg);
 }
 
+/* Bytes were taken out: the loop watches `in` again once there is room for many. */
+static void make_room(struct serial *s)
+{
+	if (s->in_full && s->rx.count < s->rx.size / 2 && loop_post(s->loop, watch_in, s) == 0)
+		s->in_full = false;
+}
+
 static uint8_t receive_byte(struct serial *s)
 {
 	if (s->rx.count == 0)
 		return 0;
 	uint8_t byte = fifo_get(&s->rx);
-	if (s->in_full && s->rx.count < s->rx.size / 2 && loop_post(s->loop, watch_in, s) == 0)
-		s->in_full = false;
+	make_room(s);
 	return byte;
 }
 
@@ -339,8 +345,10 @@ static void write_register(struct serial *s, unsigned reg, uint8_t value)
 		s->fifos = value & FCR_ENABLE;
 		/* before DTR is up the other side has not sent yet: what was piped in early waits for the guest
 		 */
-		if ((value & FCR_CLEAR_RX) && (s->mcr & MCR_DTR))
+		if ((value & FCR_CLEAR_RX) && (s->mcr & MCR_DTR)) {
 			fifo_drop(&s->rx, s->rx.count);
+			make_room(s);
+		}
 		break;
 	case REG_LCR:
 		s->lcr = value;

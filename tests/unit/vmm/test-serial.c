@@ -143,6 +143,27 @@ static void test_early_input(void **state)
 	assert_int_equal(in(f, 5) & 1, 0);
 }
 
+/* A full port that the guest clears: what is still in the pipe comes after. */
+static void test_clearing_a_full_port(void **state)
+{
+	struct fixture *f = *state;
+	char bytes[5000];
+	memset(bytes, 'x', sizeof(bytes));
+	bytes[sizeof(bytes) - 1] = '!';
+	type(f, bytes, sizeof(bytes));
+	run_loop(f);
+	out(f, 4, 3);
+	out(f, 2, 7);
+	assert_int_equal(in(f, 5) & 1, 0);
+	uint8_t last = 0;
+	for (size_t i = 0; i < sizeof(bytes) && last != '!'; i++) {
+		if (!(in(f, 5) & 1))
+			run_loop(f);
+		last = in(f, 0);
+	}
+	assert_int_equal(last, '!');
+}
+
 static void test_escape(void **state)
 {
 	struct fixture *f = *state;
@@ -264,6 +285,7 @@ int main(void)
 	    TEST(test_receives),
 	    TEST(test_receives_more_than_it_holds),
 	    TEST(test_early_input),
+	    TEST(test_clearing_a_full_port),
 	    TEST(test_escape),
 	    TEST(test_slow_reader),
 	    TEST(test_reader_that_went_away),
