@@ -193,12 +193,21 @@ static void on_changed_timer(void *arg)
 	tell(b, BALLOON_CHANGED);
 }
 
-/* Once for each target that is set, so a guest cannot make us say it often. */
-static bool has_arrived(struct balloon *b)
+/*
+ * As QEMU counts: memory that was plugged later is no part of the maximum, so that a guest which puts that in
+ * as well can have given more than its maximum.
+ */
+static uint64_t actual(const struct balloon *b)
 {
 	uint64_t out = balloon_pages_out(&b->pages) << BALLOON_PAGE_SHIFT;
 
-	if (!b->awaited || b->config.maximum - out != b->target)
+	return out < b->config.maximum ? b->config.maximum - out : 0;
+}
+
+/* Once for each target that is set, so a guest cannot make us say it often. */
+static bool has_arrived(struct balloon *b)
+{
+	if (!b->awaited || actual(b) != b->target)
 		return false;
 	b->awaited = false;
 	return true;
@@ -377,7 +386,7 @@ void balloon_get_status(struct balloon *b, struct balloon_status *out)
 	virtio_unlock(b->v);
 	out->maximum = b->config.maximum;
 	out->target = b->target;
-	out->actual = b->config.maximum - (balloon_pages_out(&b->pages) << BALLOON_PAGE_SHIFT);
+	out->actual = actual(b);
 	out->waits_for = b->waits ? lacking(b) : 0;
 	out->rejected = b->pages.rejected;
 	out->inflated_total = b->pages.inflated_total << BALLOON_PAGE_SHIFT;

@@ -44,7 +44,7 @@ struct balloon_status {
 	bool broken;             /* the guest broke the protocol: the device needs a reset */
 	uint64_t maximum;        /* bytes */
 	uint64_t target;         /* bytes */
-	uint64_t actual;         /* bytes: maximum less what the guest has put on the inflate queue */
+	uint64_t actual;         /* bytes: maximum less what the guest has put in, or 0 if that is more */
 	uint64_t guest_says;     /* bytes in the balloon, as the driver reported it (5.5.6) */
 	uint64_t waits_for;      /* bytes that a held-back deflation lacks; 0: none is held back */
 	uint64_t rejected;       /* frames that the guest named and that were refused, since start */

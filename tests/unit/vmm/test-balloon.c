@@ -759,6 +759,32 @@ static void test_a_reached_target_is_told_at_once(void **state)
 	assert_true(f->events[BALLOON_CHANGED] < 100);
 }
 
+/* A guest whose memory was enlarged gives more than it was started with: no number wraps around. */
+static void test_more_than_the_maximum(void **state)
+{
+	struct fixture *f = *state;
+	struct balloon_config config = {.maximum = 16 * PAGE,
+					.memory_end = FAKE_HIGH + FAKE_HALF,
+					.initial_target = 16 * PAGE,
+					.on_event = on_event,
+					.arg = f};
+
+	balloon_destroy(f->b);
+	rig_teardown(&f->r);
+	rig_setup(&f->r);
+	config.space = f->r.space;
+	assert_int_equal(balloon_create(&f->r.host, &config, &f->b), 0);
+	bring_up(f, MUST_TELL | STATS | EVENT_IDX);
+	assert_int_equal(balloon_set_target(f->b, 0), 0);
+	send_run(&f->inflate, (uint32_t)(FAKE_HIGH >> 12), 20);
+	assert_int_equal(fake_space_inflated(f->r.space), 20);
+	assert_int_equal(status(f).actual, 0);
+	assert_int_equal(f->actual, 0);
+	assert_true(f->events[BALLOON_CHANGED] > 0);
+	send_run(&f->deflate, (uint32_t)(FAKE_HIGH >> 12), 10);
+	assert_int_equal(status(f).actual, 6 * PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -769,6 +795,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_runs_go_across_buffers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_chain_of_several_buffers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_both_halves_of_memory, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_more_than_the_maximum, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_foreign_pages, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_pages_twice, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_own_rings_are_spared, setup, teardown),
