@@ -238,14 +238,15 @@ void commands_balloon_event(struct qmp *qmp, struct vm *vm, enum balloon_event e
 	json_t *data;
 
 	balloon_get_status(vm_balloon(vm), &s);
-	data = json_pack("{s:o}", "actual", commands_u64(s.actual));
+	data = json_object();
+	commands_put(data, "actual", s.actual);
 	if (event == BALLOON_CHANGED) {
 		qmp_event(qmp, "BALLOON_CHANGE", data);
 		return;
 	}
-	json_object_set_new(data, "target", commands_u64(s.target));
+	commands_put(data, "target", s.target);
 	if (event == BALLOON_WAITS) {
-		json_object_set_new(data, "missing", commands_u64(s.waits_for));
+		commands_put(data, "missing", s.waits_for);
 		json_object_set_new(data, "reason", json_string("budget"));
 		qmp_event(qmp, "MEMBACK_DEFLATE_WAITING", data);
 	} else {
@@ -256,17 +257,19 @@ void commands_balloon_event(struct qmp *qmp, struct vm *vm, enum balloon_event e
 void commands_starved_event(struct qmp *qmp, struct vm *vm, bool starved, uint64_t ns)
 {
 	struct mb_overcommit_status s;
+	json_t *data;
 
 	mb_space_get_overcommit(vm_space(vm), &s);
-	if (starved)
-		qmp_event(qmp, "MEMBACK_OUT_OF_MEMORY",
-			  json_pack("{s:s,s:o,s:o,s:b}", "reason", s.reason ? s.reason : "budget", "missing",
-				    commands_u64(s.missing), "present", commands_u64(s.present), "everyone",
-				    s.everyone));
-	else
-		qmp_event(qmp, "MEMBACK_MEMORY_AVAILABLE",
-			  json_pack("{s:o,s:o}", "paused-ms", commands_u64(ns / 1000000), "present",
-				    commands_u64(s.present)));
+	data = json_object();
+	if (starved) {
+		json_object_set_new(data, "reason", json_string(s.reason ? s.reason : "budget"));
+		commands_put(data, "missing", s.missing);
+		json_object_set_new(data, "everyone", json_boolean(s.everyone));
+	} else {
+		commands_put(data, "paused-ms", ns / 1000000);
+	}
+	commands_put(data, "present", s.present);
+	qmp_event(qmp, starved ? "MEMBACK_OUT_OF_MEMORY" : "MEMBACK_MEMORY_AVAILABLE", data);
 }
 
 void commands_run_event(struct qmp *qmp, bool running)

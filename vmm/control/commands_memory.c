@@ -35,8 +35,7 @@ const char *commands_state_name(enum vm_state state)
 	return "internal-error";
 }
 
-/* Leaves out what is not known. */
-static void put(json_t *object, const char *name, uint64_t value)
+void commands_put(json_t *object, const char *name, uint64_t value)
 {
 	json_t *number = commands_u64(value);
 
@@ -53,15 +52,15 @@ static void put_balloon(json_t *o, struct balloon *balloon)
 	uint64_t now = (uint64_t)time(NULL);
 
 	balloon_get_status(balloon, &status);
-	put(o, "maximum", status.maximum);
-	put(o, "target", status.target);
-	put(o, "actual", status.actual);
+	commands_put(o, "maximum", status.maximum);
+	commands_put(o, "target", status.target);
+	commands_put(o, "actual", status.actual);
 	json_object_set_new(o, "driver", json_boolean(status.driver_ok));
 	json_object_set_new(o, "broken", json_boolean(status.broken));
-	put(o, "rejected-frames", status.rejected);
-	put(o, "inflated-total", status.inflated_total);
-	put(o, "deflated-total", status.deflated_total);
-	put(o, "reported-total", status.reported_total);
+	commands_put(o, "rejected-frames", status.rejected);
+	commands_put(o, "inflated-total", status.inflated_total);
+	commands_put(o, "deflated-total", status.deflated_total);
+	commands_put(o, "reported-total", status.reported_total);
 	if (status.waits_for)
 		json_object_set_new(
 		    o, "waiting",
@@ -69,7 +68,7 @@ static void put_balloon(json_t *o, struct balloon *balloon)
 	balloon_get_stats(balloon, &stats);
 	/* A clock that was set back makes no sample come from the future. */
 	if (stats.last_update_s)
-		put(o, "guest-stats-age", now > stats.last_update_s ? now - stats.last_update_s : 0);
+		commands_put(o, "guest-stats-age", now > stats.last_update_s ? now - stats.last_update_s : 0);
 }
 
 static void put_space(json_t *o, struct mb_space *space)
@@ -77,15 +76,15 @@ static void put_space(json_t *o, struct mb_space *space)
 	struct mb_space_status status;
 	struct mb_error ignored;
 
-	put(o, "budget-left", mb_space_budget_left(space));
+	commands_put(o, "budget-left", mb_space_budget_left(space));
 	if (mb_space_get_status(space, &status, &ignored))
 		return;
-	put(o, "resident", status.resident);
-	put(o, "inflated", status.owner.inflated);
-	put(o, "pending", status.owner.pending);
-	put(o, "charged", status.owner.actual);
-	put(o, "extents", status.extents);
-	put(o, "owner", status.owner.id);
+	commands_put(o, "resident", status.resident);
+	commands_put(o, "inflated", status.owner.inflated);
+	commands_put(o, "pending", status.owner.pending);
+	commands_put(o, "charged", status.owner.actual);
+	commands_put(o, "extents", status.extents);
+	commands_put(o, "owner", status.owner.id);
 }
 
 /* What is taken when it is touched, and what is waited for. */
@@ -97,15 +96,15 @@ static void put_overcommit(json_t *o, struct mb_space *space)
 	if (!mb_space_get_overcommit(space, &s))
 		return;
 	over = json_object();
-	put(over, "present", s.present);
-	put(over, "reserve", s.reserve);
-	put(over, "minimum", s.minimum);
-	put(over, "faults", s.faults);
-	put(over, "populated-total", s.populated);
-	put(over, "ahead-total", s.ahead);
-	put(over, "ballooned-touches", s.hole_touches);
-	put(over, "starved-count", s.starved_count);
-	put(over, "starved-ms", s.starved_ns / 1000000);
+	commands_put(over, "present", s.present);
+	commands_put(over, "reserve", s.reserve);
+	commands_put(over, "minimum", s.minimum);
+	commands_put(over, "faults", s.faults);
+	commands_put(over, "populated-total", s.populated);
+	commands_put(over, "ahead-total", s.ahead);
+	commands_put(over, "ballooned-touches", s.hole_touches);
+	commands_put(over, "starved-count", s.starved_count);
+	commands_put(over, "starved-ms", s.starved_ns / 1000000);
 	if (s.starved)
 		json_object_set_new(o, "out-of-memory",
 				    json_pack("{s:s,s:o,s:b}", "reason", s.reason, "missing",
@@ -125,9 +124,9 @@ static void put_pool(json_t *o, struct vm *vm)
 		return;
 	json_object_set_new(o, "backing", json_string(mb_backing_name(status.backing)));
 	json_object_set_new(o, "huge-pages", json_boolean(status.huge_pages));
-	put(o, "granule", status.granule);
-	put(o, "budget", status.budget);
-	put(o, "budget-used", status.budget_used);
+	commands_put(o, "granule", status.granule);
+	commands_put(o, "budget", status.budget);
+	commands_put(o, "budget-used", status.budget_used);
 }
 
 json_t *commands_memback_status(struct vm *vm, const json_t *args, struct qmp_error *err)
@@ -176,13 +175,13 @@ static void run_flush(struct map *map)
 	if (!s->len)
 		return;
 	o = json_object();
-	put(o, "gpa", s->gpa);
-	put(o, "size", s->len);
-	put(o, "frame", s->frame);
+	commands_put(o, "gpa", s->gpa);
+	commands_put(o, "size", s->len);
+	commands_put(o, "frame", s->frame);
 	json_object_set_new(o, "state", json_string(map->last.state));
-	put(o, "inflated", s->inflated);
-	put(o, "resident", s->resident);
-	put(o, "split", s->split);
+	commands_put(o, "inflated", s->inflated);
+	commands_put(o, "resident", s->resident);
+	commands_put(o, "split", s->split);
 	json_array_append_new(map->runs, o);
 	map->last.s.len = 0;
 }
@@ -310,9 +309,9 @@ static int on_discrepancy(void *arg, const struct mb_discrepancy *d)
 		return 0;
 	o = json_object();
 	json_object_set_new(o, "kind", json_string(d->kind));
-	put(o, "gpa", d->gpa);
-	put(o, "frame", d->frame);
-	put(o, "len", d->len);
+	commands_put(o, "gpa", d->gpa);
+	commands_put(o, "frame", d->frame);
+	commands_put(o, "len", d->len);
 	json_object_set_new(o, "text", json_string(d->text));
 	json_array_append_new(check->list, o);
 	return 0;
@@ -342,11 +341,11 @@ json_t *commands_memback_check(struct vm *vm, const json_t *args, struct qmp_err
 		return qmp_fail(err, "the memory cannot be checked: %s", strerror(-rc));
 	}
 	summary = json_object();
-	put(summary, "maximum", status.owner.maximum);
-	put(summary, "inflated", status.owner.inflated);
-	put(summary, "pending", status.owner.pending);
-	put(summary, "ledger", status.owner.actual);
-	put(summary, "kernel", status.resident);
+	commands_put(summary, "maximum", status.owner.maximum);
+	commands_put(summary, "inflated", status.owner.inflated);
+	commands_put(summary, "pending", status.owner.pending);
+	commands_put(summary, "ledger", status.owner.actual);
+	commands_put(summary, "kernel", status.resident);
 	return json_pack("{s:o,s:I,s:o}", "discrepancies", check.list, "count", (json_int_t)check.count,
 			 "summary", summary);
 }

@@ -21,6 +21,8 @@ json_t *commands_memback_check(struct vm *vm, const json_t *args, struct qmp_err
 
 /* An integer for JSON, whose integers end at 2^63 - 1: NULL (and so left out) beyond. */
 json_t *commands_u64(uint64_t value);
+/* Adds one to an object; what does not fit is left out, and the object keeps all else. */
+void commands_put(json_t *object, const char *name, uint64_t value);
 /* The run state in QEMU's words. */
 const char *commands_state_name(enum vm_state state);
 

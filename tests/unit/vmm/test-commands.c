@@ -251,6 +251,17 @@ static void test_deflation_that_waits(void **state)
 	end(f);
 }
 
+/* A size beyond JSON's integers is left out; the event keeps its data. */
+static void test_a_size_that_does_not_fit(void **state)
+{
+	struct fixture *f = start(&(struct fake_config){.maximum = UINT64_MAX - 4095, .step = PAGE});
+
+	(void)state;
+	talk_send(&f->talk, "{\"execute\": \"balloon\", \"arguments\": {\"value\": 1073741824}}");
+	talk_is(talk_event(&f->talk, "BALLOON_CHANGE"), "{}");
+	end(f);
+}
+
 static void test_waiting_and_going_on_are_told(void **state)
 {
 	struct fixture *f = start(&(struct fake_config){
@@ -555,6 +566,7 @@ int main(void)
 	    cmocka_unit_test(test_lists),
 	    cmocka_unit_test(test_balloon),
 	    cmocka_unit_test(test_deflation_that_waits),
+	    cmocka_unit_test(test_a_size_that_does_not_fit),
 	    cmocka_unit_test(test_waiting_and_going_on_are_told),
 	    cmocka_unit_test(test_guest_statistics),
 	    cmocka_unit_test(test_object_tree),
