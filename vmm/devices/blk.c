@@ -6,8 +6,18 @@
  * come back here. Requests are answered as they are done, in any order.
  *
  * The kernel writes to guest memory while a read is in flight. A guest that has reset the device, or stopped
- * its queue, takes that memory for its own; so both wait until nothing is in flight any more, on the vCPU's
- * thread, which is the one that has to wait.
+ * its queue, takes that memory for its own; so both wait until none of its requests is in flight any more, on
+ * the vCPU's thread, which is the one that has to wait. It waits without the lock: with overcommit the memory of
+ * a request may be missing until somebody lowers another guest, by a command that the loop has to serve.
+ *
+ *   vCPU, reset                     kernel                        loop
+ *   stops the queue
+ *   cancels, unlocks, waits         read() touches what is not
+ *                                   there, and waits              goes on: stop, quit, other devices
+ *                                   done                          raises the budget
+ *   locks, reaps: dropped
+ *
+ * The vCPU reaps by itself, since the loop may be waiting for this very vCPU to pause.
  *
  * Lock: the device's, for everything here but what never changes.
  */
@@ -28,13 +38,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define ZEROS_BYTES (UINT64_C(1) << 20)
 #define RETRY_NS    UINT64_C(5000000) /* after the kernel took no more operations, or lacked memory */
+#define STALE_MS    5                 /* between two looks, should the loop have reaped what we wait for */
+#define PAUSE_MS    100               /* without any completion: it may be memory that is waited for */
 #define CONFIG_SIZE offsetof(struct virtio_blk_config, max_secure_erase_sectors)
 
 struct blk {
 	struct virtio *v;
+	const struct mb_space *memory; /* the guest's */
 	struct blk_config config;
 	struct blk_rules rules;
 	struct virtio_blk_config space; /* little-endian, as the guest sees it */
@@ -43,6 +57,7 @@ struct blk {
 
 	struct blk_io *io;
 	bool paused;
+	unsigned waiters; /* vCPUs in wait_for_stale() */
 	struct blk_status status;
 	struct virtqueue_chain chain; /* scratch */
 	unsigned free_count;
@@ -79,6 +94,14 @@ static void note(struct blk *b, const struct blk_request *r)
 	}
 }
 
+/* Nobody waits for its answer: the driver has stopped the queue since. */
+static bool is_stale(const struct blk *b, const struct blk_request *r)
+{
+	const struct virtqueue *vq = virtio_queue(b->v, 0);
+
+	return r->generation != vq->generation || !vq->ready;
+}
+
 /* The driver gets its answer, if it still waits for one. */
 static void finish(struct blk *b, unsigned slot)
 {
@@ -87,7 +110,7 @@ static void finish(struct blk *b, unsigned slot)
 
 	b->free_slots[b->free_count++] = (uint8_t)slot;
 	note(b, r);
-	if (r->generation != vq->generation || !vq->ready)
+	if (is_stale(b, r))
 		return;
 	/* -EFAULT: the gate has become stricter since the chain was taken; the guest sees no status. */
 	(void)guestmem_write(vq->mem, r->status_gpa, &r->status, sizeof(r->status));
@@ -99,6 +122,11 @@ static void on_done(void *arg, unsigned slot, int result)
 	struct blk *b = arg;
 	struct blk_request *r = &b->requests[slot];
 
+	if (is_stale(b, r)) {
+		r->status = VIRTIO_BLK_S_IOERR; /* how far it came is nobody's concern */
+		finish(b, slot);
+		return;
+	}
 	if (blk_request_advance(r, &b->rules, result)) {
 		blk_io_start(b->io, slot, &r->op);
 		return;
@@ -197,12 +225,46 @@ static void config_write(void *dev, uint32_t offset, const void *from, unsigned 
 	(void)len;
 }
 
+static bool has_stale(const struct blk *b)
+{
+	for (unsigned i = 0; i < BLK_QUEUE_SIZE; i++)
+		if (blk_io_is_busy(b->io, i) && is_stale(b, &b->requests[i]))
+			return true;
+	return false;
+}
+
+/* Where memory is missing this would only have the kernel's thread look for it again and again. */
+static void cancel_stale(struct blk *b)
+{
+	if (mb_space_starved(b->memory))
+		return;
+	for (unsigned i = 0; i < BLK_QUEUE_SIZE; i++)
+		if (blk_io_is_busy(b->io, i) && is_stale(b, &b->requests[i]))
+			blk_io_cancel(b->io, i);
+}
+
+/* With the lock, but not all the time. Another vCPU may bring up the next driver meanwhile: not ours to wait for. */
+static void wait_for_stale(struct blk *b)
+{
+	cancel_stale(b);
+	b->waiters++;
+	for (;;) {
+		/* Refused now, it is tried again in a moment. */
+		(void)!blk_io_submit(b->io);
+		blk_io_reap(b->io);
+		if (!has_stale(b))
+			break;
+		virtio_unlock(b->v);
+		blk_io_wait(b->io, STALE_MS);
+		virtio_lock(b->v);
+	}
+	b->waiters--;
+}
+
 /* When this returns the guest may use its memory as it likes. */
 static void on_reset(void *dev)
 {
-	struct blk *b = dev;
-
-	blk_io_drain(b->io, true);
+	wait_for_stale(dev);
 }
 
 static void on_queue_stop(void *dev, unsigned n)
@@ -228,9 +290,20 @@ static const struct virtio_ops ops = {
 
 void blk_pause(struct blk *b)
 {
+	bool moves = true;
+
 	virtio_lock(b->v);
 	b->paused = true;
-	blk_io_drain(b->io, false);
+	for (;;) {
+		(void)!blk_io_submit(b->io);
+		blk_io_reap(b->io);
+		/* What waits for memory is not waited for: whoever could give it may need this thread. */
+		if (!blk_io_in_flight(b->io) || (!moves && mb_space_starved(b->memory)))
+			break;
+		virtio_unlock(b->v);
+		moves = blk_io_wait(b->io, PAUSE_MS);
+		virtio_lock(b->v);
+	}
 	virtio_publish(b->v, virtio_queue(b->v, 0));
 	virtio_unlock(b->v);
 }
@@ -337,6 +410,7 @@ int blk_create(const struct device_host *host, const struct blk_config *config, 
 		return -ENOMEM;
 	}
 	b->config = *config;
+	b->memory = host->mem->space;
 	rc = create_parts(b, host);
 	if (rc) {
 		blk_destroy(b);
@@ -346,15 +420,25 @@ int blk_create(const struct device_host *host, const struct blk_config *config, 
 	return 0;
 }
 
+/* Nothing is in flight after it, and no vCPU that was found in a reset is still in here. */
+static void let_go(struct blk *b)
+{
+	virtio_lock(b->v);
+	blk_io_drain(b->io);
+	while (b->waiters) {
+		virtio_unlock(b->v);
+		usleep(1000);
+		virtio_lock(b->v);
+	}
+	virtio_unlock(b->v);
+}
+
 void blk_destroy(struct blk *b)
 {
 	if (!b)
 		return;
-	if (b->v) {
-		virtio_lock(b->v);
-		blk_io_drain(b->io, true);
-		virtio_unlock(b->v);
-	}
+	if (b->v)
+		let_go(b);
 	virtio_destroy(b->v);
 	blk_io_destroy(b->io);
 	if (b->again)

@@ -24,12 +24,16 @@ struct blk_config {
 
 /* 0 or a negative errno. */
 int blk_create(const struct device_host *host, const struct blk_config *config, struct blk **out);
-/* The vCPUs must be gone. Waits for what is in flight. NULL is fine. */
+/*
+ * The vCPUs must be gone, or be in a reset whose end they wait for. Waits for what is in flight, so nothing may
+ * wait for memory any more (mb_space_abandon()). NULL is fine.
+ */
 void blk_destroy(struct blk *b);
 
 /*
  * For a VM that is stopped: waits for what is in flight, answers it, and takes no more until it goes on. So
- * that neither the guest's memory nor the disk changes meanwhile. Both are idempotent.
+ * that neither the guest's memory nor the disk changes meanwhile. But what waits for memory that the budget
+ * lacks (mb_space_starved()) is left in flight, and answered when it is there. Both are idempotent.
  */
 void blk_pause(struct blk *b);
 void blk_resume(struct blk *b);

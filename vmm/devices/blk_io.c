@@ -173,18 +173,29 @@ unsigned blk_io_reap(struct blk_io *io)
 	return total;
 }
 
-void blk_io_drain(struct blk_io *io, bool cancel)
+void blk_io_cancel(struct blk_io *io, unsigned slot)
+{
+	struct io_uring_sqe *sqe = entry(io);
+
+	io_uring_prep_cancel64(sqe, slot, 0);
+	io_uring_sqe_set_data64(sqe, DATA_CANCEL);
+}
+
+/* Of the ring only the descriptor, which never changes: so whoever holds the lock may go on meanwhile. */
+bool blk_io_wait(const struct blk_io *io, unsigned ms)
+{
+	struct pollfd p = {.fd = io->ring.ring_fd, .events = POLLIN};
+
+	return poll(&p, 1, (int)ms) > 0;
+}
+
+void blk_io_drain(struct blk_io *io)
 {
 	int rc;
 
-	for (unsigned i = 0; cancel && i < io->config.slots; i++) {
-		if (!io->busy[i])
-			continue;
-		struct io_uring_sqe *sqe = entry(io);
-
-		io_uring_prep_cancel64(sqe, i, 0);
-		io_uring_sqe_set_data64(sqe, DATA_CANCEL);
-	}
+	for (unsigned i = 0; i < io->config.slots; i++)
+		if (io->busy[i])
+			blk_io_cancel(io, i);
 	while (io->in_flight) {
 		rc = io_uring_submit_and_wait(&io->ring, 1);
 		if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
@@ -193,6 +204,11 @@ void blk_io_drain(struct blk_io *io, bool cancel)
 		}
 		blk_io_reap(io);
 	}
+}
+
+bool blk_io_is_busy(const struct blk_io *io, unsigned slot)
+{
+	return io->busy[slot];
 }
 
 unsigned blk_io_in_flight(const struct blk_io *io)

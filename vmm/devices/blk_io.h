@@ -3,9 +3,10 @@
  * blk_io.h - a disk's requests on their way: an io_uring of the disk's own, whose completions wake the loop.
  *
  * A ring of its own, rather than the loop's, so that a reset by the guest can wait for what is in flight, on
- * a vCPU's thread, under the device's lock, without anybody else's completions.
+ * a vCPU's thread, without anybody else's completions.
  *
- * No thread safety of its own: the device's lock protects it; any thread that holds it may call.
+ * No thread safety of its own: the device's lock protects it; any thread that holds it may call. Only
+ * blk_io_wait() is called without.
  */
 #ifndef VMM_DEVICES_BLK_IO_H
 #define VMM_DEVICES_BLK_IO_H
@@ -51,11 +52,18 @@ MB_MUST_CHECK int blk_io_submit(struct blk_io *io);
 /* Calls on_done() for all that are done; how many. */
 unsigned blk_io_reap(struct blk_io *io);
 /*
- * Waits until nothing is in flight; on_done() is called for each, and what it starts is waited for as well.
- * cancel: what has not begun yet ends with -ECANCELED; what has is waited for all the same, since only then
- * does the kernel let go of the memory.
+ * This slot's operation is not wanted any more, from the next submit on: if it has not begun yet, it ends with
+ * -ECANCELED. If it has, it is to be waited for all the same: only then does the kernel let go of the memory.
  */
-void blk_io_drain(struct blk_io *io, bool cancel);
+void blk_io_cancel(struct blk_io *io, unsigned slot);
+/* Without the lock: waits so long at most for something to reap; false: there was nothing. */
+bool blk_io_wait(const struct blk_io *io, unsigned ms);
+/*
+ * Cancels all, and waits until nothing is in flight; on_done() is called for each, and what it starts is waited
+ * for as well. For the end only: memory that is missing may keep it for ever.
+ */
+void blk_io_drain(struct blk_io *io);
+bool blk_io_is_busy(const struct blk_io *io, unsigned slot);
 unsigned blk_io_in_flight(const struct blk_io *io);
 
 #endif

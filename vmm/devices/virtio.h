@@ -30,7 +30,8 @@ struct virtio_ops {
 	/* The driver has reset the device: its queues are stopped. Same thread and lock; must be short. */
 	void (*reset)(void *dev);
 	/* The driver has stopped this queue, by QueueReady; may be NULL. Same thread and lock. After it (and
-	 * after a reset) the device touches no memory that chains of the queue name. */
+	 * after a reset) the device touches no memory that chains of the queue name. Both may let go of the
+	 * lock to wait for that. */
 	void (*queue_stop)(void *dev, unsigned n);
 	/*
 	 * On the loop's thread, without the lock: the driver has notified us of a queue, or the device has

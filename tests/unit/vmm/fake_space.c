@@ -17,6 +17,7 @@ struct mb_space {
 	bool out[FAKE_PAGES];
 	uint64_t out_count, budget, fail_page, absent_page;
 	int fail_error;
+	bool starved;
 	struct fake_calls calls;
 };
 
@@ -218,6 +219,16 @@ int mb_space_present_now(struct mb_space *s, uint64_t gpa, uint64_t len)
 bool mb_space_is_present(struct mb_space *s, uint64_t gpa, uint64_t len)
 {
 	return mb_space_present(s, gpa, len) == 0;
+}
+
+bool mb_space_starved(const struct mb_space *s)
+{
+	return s->starved;
+}
+
+void fake_space_set_starved(struct mb_space *s, bool starved)
+{
+	s->starved = starved;
 }
 
 void mb_space_queue_up(struct mb_space *s, uint64_t bytes)

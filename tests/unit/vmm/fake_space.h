@@ -34,6 +34,8 @@ void fake_space_set_budget(struct mb_space *space, uint64_t left);
 void fake_space_fail_at(struct mb_space *space, uint64_t page, int error);
 /* This page cannot be had now, as with overcommit; UINT64_MAX: all can. */
 void fake_space_set_absent(struct mb_space *space, uint64_t page);
+/* What mb_space_starved() says. */
+void fake_space_set_starved(struct mb_space *space, bool starved);
 /* As if somebody else had inflated this page. */
 void fake_space_steal(struct mb_space *space, uint64_t page);
 bool fake_space_is_inflated(const struct mb_space *space, uint64_t page);
