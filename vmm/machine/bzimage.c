@@ -12,12 +12,14 @@
 #define HEADER_MAGIC   0x53726448u /* "HdrS" */
 #define HEADER_VERSION 0x020c      /* the first one with a 64-bit entry */
 #define SECTOR         512u
+#define PARAGRAPH      16u
 #define ENTRY_64       0x200               /* the 64-bit entry, from the start of the protected-mode part */
 #define IMAGE_END      (UINT64_C(1) << 32) /* what our page tables map */
 
 /* Fields of the setup header, which lie in the file where they lie in the zero page. */
 enum {
 	HDR_SETUP_SECTS = 0x1f1,
+	HDR_SYSSIZE = 0x1f4,
 	HDR_BOOT_FLAG = 0x1fe,
 	HDR_JUMP = 0x201, /* the header ends at 0x202 + this byte */
 	HDR_MAGIC = 0x202,
@@ -96,6 +98,15 @@ bool bzimage_is(const unsigned char head[BZIMAGE_HEAD])
 	return get32(head + HDR_MAGIC) == HEADER_MAGIC && get16(head + HDR_BOOT_FLAG) == BOOT_FLAG;
 }
 
+static int cut_off(const struct bzimage *bz, struct mb_error *err)
+{
+	uint64_t whole = bz->offset + (uint64_t)get32(bz->head + HDR_SYSSIZE) * PARAGRAPH;
+	return error_set(err, -ENOEXEC,
+			 "kernel '%s': it is cut off: it has %llu bytes of the %llu that its header names; "
+			 "copy it anew",
+			 bz->image->path, (unsigned long long)bz->image->size, (unsigned long long)whole);
+}
+
 static int take_header(struct bzimage *bz, struct mb_error *err)
 {
 	const unsigned char *h = bz->head;
@@ -108,6 +119,10 @@ static int take_header(struct bzimage *bz, struct mb_error *err)
 	if (bz->offset >= bz->image->size || bz->image->size - bz->offset <= ENTRY_64)
 		return bad(bz, err, "it is truncated: the kernel proper is not in it");
 	bz->size = bz->image->size - bz->offset;
+	/* In whole paragraphs, of which not every kernel has all of the last one in its file; others have a
+	 * signature behind it. */
+	if ((uint64_t)get32(h + HDR_SYSSIZE) * PARAGRAPH >= bz->size + PARAGRAPH)
+		return cut_off(bz, err);
 	bz->pref_address = get64(h + HDR_PREF_ADDRESS);
 	bz->init_size = get32(h + HDR_INIT_SIZE);
 	bz->alignment = get32(h + HDR_KERNEL_ALIGNMENT);

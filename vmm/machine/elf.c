@@ -41,7 +41,8 @@ struct header {
 
 static int bad(const struct elf *elf, struct mb_error *err, const char *why)
 {
-	return error_set(err, -ENOEXEC, "kernel '%s': %s; give an x86 ELF image with a PVH entry point",
+	return error_set(err, -ENOEXEC, "kernel '%s': %s; give a bzImage for x86-64, or an ELF image with a PVH "
+			 "entry point",
 			 elf->image->path, why);
 }
 
@@ -135,12 +136,12 @@ static int read_headers(struct elf *elf, struct mb_error *err)
 		Elf64_Ehdr wide;
 	} raw;
 	if (elf->image->size < sizeof(raw))
-		return bad(elf, err, "it is too short to be one");
+		return bad(elf, err, "it is too short to be a kernel");
 	int rc = image_read(elf->image, 0, &raw, sizeof(raw), err);
 	if (rc != 0)
 		return rc;
 	if (memcmp(raw.ident, ELFMAG, SELFMAG) != 0)
-		return bad(elf, err, "it is no ELF image");
+		return bad(elf, err, "it is neither a bzImage nor an ELF image");
 	bool wide = raw.ident[EI_CLASS] == ELFCLASS64;
 	if ((!wide && raw.ident[EI_CLASS] != ELFCLASS32) || raw.ident[EI_DATA] != ELFDATA2LSB)
 		return bad(elf, err, "its class or byte order is not x86's");

@@ -66,6 +66,7 @@ static void make_good(struct fixture *f)
 	unsigned char *h = f->image;
 	memset(h, 0, SIZE);
 	h[0x1f1] = 1; /* setup sectors */
+	put(h + 0x1f4, (SIZE - SETUP) / 16, 4); /* what is loaded, in paragraphs */
 	put(h + 0x1fe, 0xaa55, 2);
 	h[0x200] = 0xeb;
 	h[0x201] = 0x6a; /* the header ends at 0x26c */
@@ -188,6 +189,41 @@ static void test_truncated_anywhere(void **state)
 	make_good(f);
 	for (size_t size = 0; size <= SETUP + 0x200; size += size < 0x290 ? 13 : 1)
 		assert_int_equal(try_boot(f, f->image, size, false, &facts, &entry), -ENOEXEC);
+}
+
+/* Its header says how long it is: memtest86+'s up to a paragraph too much, Debian's vmlinuz has more behind it. */
+static void test_cut_off(void **state)
+{
+	struct fixture *f = *state;
+	struct boot_facts facts;
+	struct boot_entry entry;
+	struct mb_error err;
+	struct boot *boot;
+	make_good(f);
+	assert_int_equal(try_boot(f, f->image, SIZE - 15, false, &facts, &entry), 0);
+	assert_int_equal(try_boot(f, f->image, SIZE - 16, false, &facts, &entry), -ENOEXEC);
+	assert_int_equal(boot_open(f->kernel, NULL, &boot, &err), -ENOEXEC);
+	assert_non_null(strstr(err.text, "cut off"));
+	put(f->image + 0x1f4, (SIZE - SETUP) / 16 - 10, 4);
+	assert_int_equal(try_image(f), 0);
+	put(f->image + 0x1f4, UINT32_MAX, 4);
+	assert_int_equal(try_image(f), -ENOEXEC);
+}
+
+/* What is neither is told of both kinds that there are, whether it has room for a header or not. */
+static void test_neither(void **state)
+{
+	static const size_t sizes[] = {20, 600, SIZE};
+	struct fixture *f = *state;
+	struct mb_error err;
+	struct boot *boot;
+	memset(f->image, '#', SIZE);
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		write_file(f->kernel, f->image, sizes[i]);
+		assert_int_equal(boot_open(f->kernel, NULL, &boot, &err), -ENOEXEC);
+		assert_non_null(strstr(err.text, "bzImage for x86-64"));
+		assert_non_null(strstr(err.text, "ELF image"));
+	}
 }
 
 /* Whatever it says: what was loaded lies in memory, and apart from the initial RAM disk. */
@@ -320,6 +356,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_truncated_anywhere, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_neither, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_random_damage, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_acpi, setup, teardown),
