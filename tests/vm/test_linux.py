@@ -80,6 +80,9 @@ def compressed_and_from_a_disk_until_it_panics():
 def another_kernel_plain_with_two_cpus_and_a_panic_without_a_word():
     vm = Linux("6.12", elf=False, plain=True, cpus=2, append="without=pvpanic-mmio,pvpanic").ready()
     matches(r"linux: cpus 2\n", vm.tell("cpus"), "the answer")
+    topology = "sh cd /sys/devices/system/cpu; cat cpu*/topology/"
+    matches(r"(?m)^0\n0\n", vm.tell(topology + "physical_package_id"), "the packages of two CPUs")
+    matches(r"(?m)^0\n1\n", vm.tell(topology + "core_id"), "the cores of two CPUs")
     vm.ctl("inflate", "32M", "--wait")
     vm.ctl("check")
     vm.type("panic\n")

@@ -14,16 +14,23 @@
 
 #define ENTRIES_FIRST 128
 #define ENTRIES_MAX   4096
+#define ENTRIES_TAKEN 256 /* by KVM_SET_CPUID2 (KVM_MAX_CPUID_ENTRIES) */
 
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
 #define LEAF1_EDX_HTT          (1u << 28) /* its count of CPUs in ebx is valid */
 
-/* What the host supports; the caller frees it. NULL: errno says why. */
+/* Leaves and subleaves that tell how CPUs are numbered, beside subleaf 0. */
+static const unsigned topology_leaves[] = {0xb, 0x1f};
+#define TOPOLOGY_LAST  2 /* thread, core, and the end of the list */
+#define TOPOLOGY_EXTRA (2 * TOPOLOGY_LAST)
+
+/* What the host supports, with room for TOPOLOGY_EXTRA more; the caller frees it. NULL: errno says why. */
 static struct kvm_cpuid2 *get_supported(int kvm)
 {
 	for (unsigned n = ENTRIES_FIRST; n <= ENTRIES_MAX; n *= 2) {
-		struct kvm_cpuid2 *list = calloc(1, sizeof(*list) + n * sizeof(list->entries[0]));
+		struct kvm_cpuid2 *list =
+		    calloc(1, sizeof(*list) + (n + TOPOLOGY_EXTRA) * sizeof(list->entries[0]));
 		if (list == NULL)
 			return NULL;
 		list->nent = n;
@@ -85,16 +92,42 @@ static void set_cache(struct kvm_cpuid_entry2 *e, unsigned cpus)
 		e->eax |= at_most(cpus - 1, 0x3f) << 26;
 }
 
-static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned cpus,
-			const struct cpu_mask *without)
+static bool has_leaf(const struct kvm_cpuid2 *list, unsigned function, unsigned index)
 {
-	bool deadline = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	for (unsigned i = 0; i < list->nent; i++) {
+		if (list->entries[i].function == function && list->entries[i].index == index)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * KVM has no topology of its own to tell and gives subleaf 0 only. A guest that does not find its cores in
+ * subleaf 1 takes each of them for a package.
+ */
+static void add_topology(struct kvm_cpuid2 *list, unsigned room)
+{
+	for (unsigned i = 0; i < sizeof(topology_leaves) / sizeof(topology_leaves[0]); i++) {
+		unsigned leaf = topology_leaves[i];
+		for (unsigned index = 1; has_leaf(list, leaf, 0) && index <= TOPOLOGY_LAST; index++) {
+			if (has_leaf(list, leaf, index) || list->nent >= room)
+				continue;
+			list->entries[list->nent++] = (struct kvm_cpuid_entry2){
+			    .function = leaf, .index = index, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
+		}
+	}
+}
+
+void cpuid_personalise(struct kvm_cpuid2 *list, unsigned room, const struct cpuid_facts *facts)
+{
+	unsigned id = facts->id, cpus = facts->cpus;
+	add_topology(list, room);
 	for (unsigned i = 0; i < list->nent; i++) {
 		struct kvm_cpuid_entry2 *e = &list->entries[i];
 		switch (e->function) {
 		case 1:
 			e->ebx = (e->ebx & 0xffff) | at_most(cpus, 0xff) << 16 | id << 24;
-			e->ecx |= LEAF1_ECX_HYPERVISOR | (deadline ? LEAF1_ECX_TSC_DEADLINE : 0);
+			e->ecx |= LEAF1_ECX_HYPERVISOR | (facts->deadline ? LEAF1_ECX_TSC_DEADLINE : 0);
 			e->edx = cpus > 1 ? e->edx | LEAF1_EDX_HTT : e->edx & ~LEAF1_EDX_HTT;
 			break;
 		case 4:
@@ -114,8 +147,15 @@ static void personalise(struct kvm_cpuid2 *list, int kvm, unsigned id, unsigned 
 			e->ecx = 0;
 			break;
 		}
-		cpu_mask_apply(without, e);
+		cpu_mask_apply(facts->without, e);
 	}
+}
+
+/* How many entries a list of get_supported() may grow to. */
+static unsigned room_of(const struct kvm_cpuid2 *list)
+{
+	unsigned room = list->nent + TOPOLOGY_EXTRA;
+	return room < ENTRIES_TAKEN ? room : ENTRIES_TAKEN;
 }
 
 int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, const struct cpu_mask *without,
@@ -125,7 +165,13 @@ int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, const struct cpu_ma
 	if (list == NULL)
 		return error_set(err, -errno, "KVM does not tell the CPUID that it supports: %s",
 				 strerror(errno));
-	personalise(list, kvm, id, cpus, without);
+	struct cpuid_facts facts = {
+	    .id = id,
+	    .cpus = cpus,
+	    .deadline = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+	    .without = without,
+	};
+	cpuid_personalise(list, room_of(list), &facts);
 	int rc = ioctl(vcpu, KVM_SET_CPUID2, list) == 0 ? 0 : -errno;
 	free(list);
 	return rc == 0 ? 0 : error_set(err, rc, "KVM refuses the CPUID of vCPU %u: %s", id, strerror(-rc));

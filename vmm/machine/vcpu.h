@@ -54,6 +54,13 @@ void machine_ended(struct machine *m, enum machine_end end, const char *text);
 /* cpuid.c: what the host supports, made into this vCPU's. */
 MB_MUST_CHECK int cpuid_set(int kvm, int vcpu, unsigned id, unsigned cpus, const struct cpu_mask *without,
 			    struct mb_error *err);
+struct cpuid_facts {
+	unsigned id, cpus;
+	bool deadline; /* KVM has a timer of the TSC-deadline kind */
+	const struct cpu_mask *without;
+};
+/* cpuid.c: the part of it that asks nobody. The list has room for so many entries, and may grow up to that. */
+void cpuid_personalise(struct kvm_cpuid2 *list, unsigned room, const struct cpuid_facts *facts);
 /* cpuid.c: bits of guest physical addresses. */
 unsigned cpuid_address_bits(int kvm);
 /* Does that CPUID name AMD, or Hygon, which builds the same? */
