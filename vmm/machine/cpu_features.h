@@ -17,7 +17,9 @@ enum cpu_word {
 	CPU_7_EBX,
 	CPU_7_ECX,
 	CPU_7_EDX,
-	CPU_EXT_ECX, /* 0x80000001 */
+	CPU_7_1_EAX,   /* subleaf 1 */
+	CPU_XSAVE_EAX, /* 0xd, subleaf 1 */
+	CPU_EXT_ECX,   /* 0x80000001 */
 	CPU_EXT_EDX,
 	CPU_KVM_EAX, /* 0x40000001 */
 	CPU_WORDS

@@ -2,6 +2,7 @@
 /* test-cpuid.c - what a vCPU is told about itself and the others, made of what KVM gives. */
 #include "machine/vcpu.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,11 +101,45 @@ static void test_no_leaf_and_no_room(void **state)
 	free(list);
 }
 
+/* Names in each word, and that only their bits go, from their own leaf. */
+static void test_features_taken_away(void **state)
+{
+	struct cpu_mask mask = {0};
+	struct mb_error err;
+	(void)state;
+	assert_int_equal(cpu_mask_add(&mask, "xsave,avx512vl,gfni,amx_tile,avx_vnni,xsaves,rtm,nx", &err), 0);
+	struct kvm_cpuid_entry2 all = {
+	    .eax = UINT32_MAX, .ebx = UINT32_MAX, .ecx = UINT32_MAX, .edx = UINT32_MAX};
+	struct kvm_cpuid_entry2 leaf_1 = all, leaf_7 = all, leaf_7_1 = all, leaf_d = all, leaf_d_1 = all;
+	leaf_1.function = 1;
+	leaf_7.function = leaf_7_1.function = 7;
+	leaf_d.function = leaf_d_1.function = 0xd;
+	leaf_7_1.index = leaf_d_1.index = 1;
+	cpu_mask_apply(&mask, &leaf_1);
+	assert_int_equal(leaf_1.ecx, ~(1u << 26));
+	assert_int_equal(leaf_1.edx, UINT32_MAX);
+	cpu_mask_apply(&mask, &leaf_7);
+	assert_int_equal(leaf_7.eax, UINT32_MAX);
+	assert_int_equal(leaf_7.ebx, ~(1u << 31 | 1u << 11));
+	assert_int_equal(leaf_7.ecx, ~(1u << 8));
+	assert_int_equal(leaf_7.edx, ~(1u << 24));
+	cpu_mask_apply(&mask, &leaf_7_1);
+	assert_int_equal(leaf_7_1.eax, ~(1u << 4));
+	assert_int_equal(leaf_7_1.edx, UINT32_MAX);
+	cpu_mask_apply(&mask, &leaf_d);
+	assert_int_equal(leaf_d.eax, UINT32_MAX);
+	cpu_mask_apply(&mask, &leaf_d_1);
+	assert_int_equal(leaf_d_1.eax, ~(1u << 3));
+	assert_int_equal(cpu_mask_add(&mask, "nx,frob", &err), -EINVAL);
+	assert_non_null(strstr(err.text, "'frob'"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_cores_of_one_package),
 	    cmocka_unit_test(test_no_leaf_and_no_room),
+	    cmocka_unit_test(test_features_taken_away),
 	};
 	return cmocka_run_group_tests_name("cpuid", tests, NULL, NULL);
 }
