@@ -83,6 +83,11 @@ def another_kernel_plain_with_two_cpus_and_a_panic_without_a_word():
     topology = "sh cd /sys/devices/system/cpu; cat cpu*/topology/"
     matches(r"(?m)^0\n0\n", vm.tell(topology + "physical_package_id"), "the packages of two CPUs")
     matches(r"(?m)^0\n1\n", vm.tell(topology + "core_id"), "the cores of two CPUs")
+    log = vm.tell("sh dmesg")
+    matches(r"x86/PAT: Configuration", log, "the kernel's log")
+    check("MTRRs disabled" not in log, "the guest's MTRRs are disabled")
+    check("XSAVE consistency" not in log, "the guest's XSAVE is inconsistent")
+    matches(r"(?m)^[^\n]*logical packages: +1$", log, "the kernel's log")
     vm.ctl("inflate", "32M", "--wait")
     vm.ctl("check")
     vm.type("panic\n")

@@ -273,6 +273,34 @@ int vcpu_start(struct vcpu *v, struct mb_error *err)
 
 /* ---- set-up ----------------------------------------------------------------------------------------- */
 
+/*
+ * What firmware leaves behind. Without it Linux takes memory types for disabled and leaves the PAT alone, and
+ * on Intel's processors drops its fast string instructions. A KVM that refuses one may: Linux runs without.
+ */
+static void set_boot_msrs(int vcpu)
+{
+	enum {
+		MISC_ENABLE = 0x1a0,
+		FAST_STRINGS = 1,
+		MTRR_DEF_TYPE = 0x2ff,
+		/* On, and write-back for all: the ranges of fixed size stay off, which after a reset say uncached. */
+		MTRR_WRITE_BACK = 0x806,
+	};
+	union {
+		struct kvm_msrs list;
+		unsigned char room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} one = {.room = {0}};
+	struct kvm_msr_entry *msr = one.list.entries;
+	one.list.nmsrs = 1;
+	*msr = (struct kvm_msr_entry){.index = MTRR_DEF_TYPE, .data = MTRR_WRITE_BACK};
+	(void)ioctl(vcpu, KVM_SET_MSRS, &one);
+	*msr = (struct kvm_msr_entry){.index = MISC_ENABLE};
+	if (ioctl(vcpu, KVM_GET_MSRS, &one) != 1)
+		return;
+	msr->data |= FAST_STRINGS;
+	(void)ioctl(vcpu, KVM_SET_MSRS, &one);
+}
+
 int vcpu_create(struct machine *m, int kvm, int vm, unsigned id, struct vcpu *out, struct mb_error *err)
 {
 	*out = (struct vcpu){.machine = m, .id = id, .fd = -1};
@@ -288,7 +316,10 @@ int vcpu_create(struct machine *m, int kvm, int vm, unsigned id, struct vcpu *ou
 		out->run = NULL;
 		return error_set(err, -errno, "cannot map vCPU %u: %s", id, strerror(errno));
 	}
-	return cpuid_set(kvm, out->fd, id, machine_cpus(m), machine_cpu_mask(m), err);
+	int rc = cpuid_set(kvm, out->fd, id, machine_cpus(m), machine_cpu_mask(m), err);
+	if (rc == 0)
+		set_boot_msrs(out->fd);
+	return rc;
 }
 
 void vcpu_destroy(struct vcpu *v)
