@@ -2,6 +2,7 @@
 /* vm.c - see vm.h. */
 #include "vm.h"
 
+#include "cmdline.h"
 #include "control/commands.h"
 #include "control/commands_mem.h"
 #include "devices/exit_port.h"
@@ -406,25 +407,36 @@ static int explain_lack(struct vm *vm, struct mb_error *err)
 			 "or all its huge pages are in use; enlarge it, or lower the budgets of its pools");
 }
 
+/* The guest's command line, with the devices for those without ACPI; the caller frees it. NULL: no memory. */
+static char *make_cmdline(const struct vm *vm, bool is_linux)
+{
+	const char *append = vm->config.append != NULL ? vm->config.append : "";
+	char added[VM_DEVICES_CMDLINE + CMDLINE_EXTRA];
+	size_t size = strlen(append) + sizeof(added) + 1;
+	char *cmdline = malloc(size);
+	if (cmdline == NULL)
+		return NULL;
+	vm_devices_cmdline(&vm->devices, added, sizeof(added));
+	/* our own guests have no ACPI to count by; Linux would hand the word on to its init */
+	size_t used = strlen(added);
+	if (vm->config.cpus > 1 && !is_linux)
+		snprintf(added + used, sizeof(added) - used, " cpus=%u", vm->config.cpus);
+	cmdline_make(cmdline, size, append, added);
+	return cmdline;
+}
+
 /* Loads the kernel and tells it where the devices are: in ACPI, and on the command line for those without. */
 static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
 {
-	const char *append = vm->config.append != NULL ? vm->config.append : "";
-	char cpus[32] = "", places[VM_DEVICES_CMDLINE];
-	size_t size = strlen(append) + sizeof(places) + CMDLINE_EXTRA;
 	uint64_t rsdp;
 	bool lacking = false;
-	char *cmdline = malloc(size);
+	char *cmdline = make_cmdline(vm, boot_is_linux(boot));
 	if (machine_emulates_ring0() && boot_is_linux(boot))
 		log_at(LOG_WARN,
 		       "this host's KVM emulates guest ring 0: Linux will hardly come up; it needs a KVM "
 		       "that is backed by hardware (VMX or SVM)");
 	if (cmdline == NULL)
 		return error_set(err, -ENOMEM, "out of memory");
-	if (vm->config.cpus > 1)
-		snprintf(cpus, sizeof(cpus), " cpus=%u", vm->config.cpus);
-	vm_devices_cmdline(&vm->devices, places, sizeof(places));
-	snprintf(cmdline, size, "%s%s%s", append, append[0] ? places : places + 1, cpus);
 	machine_set_loading(vm->machine, &lacking);
 	int rc = write_acpi(vm, &rsdp, err);
 	if (rc == 0)
