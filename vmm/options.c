@@ -41,7 +41,6 @@ enum option_number {
 	OPT_SERIAL,
 	OPT_VERBOSE,
 	OPT_QUIET,
-	OPT_HELP,
 	OPT_VERSION,
 };
 
@@ -69,7 +68,7 @@ static const struct option longopts[] = {
     {"serial", required_argument, NULL, OPT_SERIAL},
     {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"quiet", no_argument, NULL, OPT_QUIET},
-    {"help", no_argument, NULL, OPT_HELP},
+    {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
     /* clang-format on */
@@ -112,7 +111,7 @@ static const char help[] =
     "Control\n"
     "  --qmp PATH          listen here for QMP (QEMU's machine protocol), and for membackctl\n"
     "  --verbose           say more; --quiet: errors only\n"
-    "  --help, --version\n"
+    "  -h, --help; --version\n"
     "\n"
     "Sizes are bytes, or have a unit: K, M, G, T (powers of 1024).\n"
     "The exit status is the guest's (what it wrote to port 0xf4), 0 when it switched itself off or the VM was\n"
@@ -340,14 +339,30 @@ static int check_together(const struct options *o, bool backing_given, struct mb
 	return 0;
 }
 
+/* How many options begin with the name in this word "--NAME=VALUE". */
+static unsigned count_options(const char *word)
+{
+	unsigned count = 0;
+	size_t length = strcspn(word, "=");
+	for (const struct option *o = longopts; length > 2 && o->name != NULL; o++)
+		count += strncmp(o->name, word + 2, length - 2) == 0;
+	return count;
+}
+
 static enum options_result unknown_option(const char *word, struct mb_error *err)
 {
+	int length = (int)strcspn(word, "=");
 	/* a single letter is named by optopt: the word that it is in may not be over yet */
 	if (optopt > 0 && optopt < OPT_NAME)
 		error_set(err, -EINVAL, "option '-%c' is not known (see --help)", optopt);
+	else if (optopt >= OPT_NAME)
+		error_set(err, -EINVAL, "option '%.*s' takes no value; leave out '%s'", length, word,
+			  word + length);
+	else if (count_options(word) > 1)
+		error_set(err, -EINVAL, "option '%.*s' is not clear: %u options begin like this (see --help)",
+			  length, word, count_options(word));
 	else
-		error_set(err, -EINVAL, "option '%s' is not known, not clear, or takes no value (see --help)",
-			  word);
+		error_set(err, -EINVAL, "option '%.*s' is not known (see --help)", length, word);
 	return OPTIONS_BAD;
 }
 
@@ -362,10 +377,10 @@ enum options_result options_parse(int argc, char **argv, struct options *out, st
 	out->vm.name = out->name;
 	opterr = 0;
 	optind = 0; /* begins anew, within a word too */
-	while ((option = getopt_long(argc, argv, ":", longopts, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":h", longopts, NULL)) != -1) {
 		const char *word = argv[optind - 1];
-		if (option == OPT_HELP || option == OPT_VERSION) {
-			if (option == OPT_HELP)
+		if (option == 'h' || option == OPT_VERSION) {
+			if (option == 'h')
 				fputs(help, stdout);
 			else
 				printf("memback-vmm %s\n", mb_version());

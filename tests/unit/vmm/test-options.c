@@ -100,7 +100,20 @@ static void test_bad_values_are_named(void **state)
 	refuses("--frobnicate", "--frobnicate", "1");
 	refuses("'stray'", "--prealloc", "stray");
 	refuses("'-x'", "--prealloc", "-xy");
-	refuses("'--prealloc=1'", "--prealloc=1", "--quiet");
+	refuses("'--prealloc' takes no value; leave out '=1'", "--prealloc=1", "--quiet");
+	refuses("'--rn' takes no value", "--rn=", "--quiet");
+	refuses("'--mem' is not clear: 3 options", "--mem=1G", "--quiet");
+	refuses("'--nothing' is not known", "--nothing=1", "--quiet");
+}
+
+static void test_help(void **state)
+{
+	struct options o;
+	struct mb_error err;
+	(void)state;
+	assert_int_equal(parse(&o, &err, "-h", NULL), OPTIONS_DONE);
+	assert_int_equal(parse(&o, &err, "--quiet", "--help", "--nothing", NULL), OPTIONS_DONE);
+	assert_int_equal(parse(&o, &err, "--version", NULL), OPTIONS_DONE);
 }
 
 static void test_what_does_not_go_together(void **state)
@@ -124,6 +137,7 @@ int main(void)
 	    cmocka_unit_test(test_all_of_them),
 	    cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_bad_values_are_named),
+	    cmocka_unit_test(test_help),
 	    cmocka_unit_test(test_what_does_not_go_together),
 	};
 	return cmocka_run_group_tests_name("options", tests, NULL, NULL);
