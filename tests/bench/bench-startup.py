@@ -6,8 +6,9 @@ the guest's RAM, beside qemu-system-x86_64 -M microvm with the same kernel, turn
 
 usage: bench-startup.py MEMBACK_VMM KERNEL [ROUNDS]
 
-With it, the same for Debian's stock kernel, where tests/vm/linuxguest.py has fetched it: the time until it starts
-is what counts, so that it need not come up.
+The comparison is made for Debian's stock kernel too, where tests/vm/linuxguest.py has fetched it: the time until it
+starts is what counts, so that it need not come up. Then comes memback-vmm alone, with 4 GiB beside 4 GiB that can
+grow to 1 TiB.
 
 Both run under the same strace, which stamps the two moments; so the times are longer than without it, for both.
 The minimum of the rounds counts: what others do on the machine only adds to it.
@@ -35,6 +36,14 @@ def commands(vmm, kernel):
     }
 
 
+GROWING = 4 << 30
+
+
+def growing_commands(vmm, kernel):
+    small = [vmm, "--kernel", kernel, "--memory", str(GROWING), "--serial", "none", "--append", "echo"]
+    return {"4G": small, "4G of 1T": small + ["--max-memory", "1T"]}
+
+
 def wait_for(test):
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
@@ -54,7 +63,7 @@ def stamps(trace):
     return float(end.group(1)) - float(begin.group(1)) if begin and end else None
 
 
-def overhead(pid):
+def overhead(pid, memory):
     """Resident bytes, all and private, apart from the guest's RAM: its mappings are as large as it is."""
     resident = private = size = 0
     with open("/proc/%d/smaps" % pid) as f:
@@ -63,7 +72,7 @@ def overhead(pid):
             if head:
                 size = int(head.group(2), 16) - int(head.group(1), 16)
             found = re.match(r"(Rss|Private_Clean|Private_Dirty): +(\d+) kB", line)
-            if found and size < MEMORY // 2:
+            if found and size < memory // 2:
                 if found.group(1) == "Rss":
                     resident += int(found.group(2)) << 10
                 else:
@@ -76,7 +85,7 @@ def children(pid):
         return [int(word) for word in f.read().split()]
 
 
-def once(command):
+def once(command, memory):
     with tempfile.TemporaryDirectory() as directory:
         trace = os.path.join(directory, "trace")
         tracer = ["strace", "-f", "-ttt", "-e", "trace=execve,ioctl", "-e", "signal=none", "-o", trace]
@@ -89,7 +98,7 @@ def once(command):
                 process.kill()
                 sys.exit("%s does not start: %s" % (command[0], process.stderr.read().decode()[-500:]))
             time.sleep(0.5)  # the guest starts, and with it what serves it
-            result = took, overhead(traced[0])
+            result = took, overhead(traced[0], memory)
             os.kill(traced[0], signal.SIGKILL)
             return result
         finally:
@@ -106,13 +115,12 @@ def stock_kernel():
     return [linuxguest.Kernel(place).vmlinux] if place else []
 
 
-def compare(vmm, kernel, rounds):
-    """Prints the two beside each other."""
-    todo = commands(vmm, kernel)
+def measure(todo, kernel, memory, rounds):
+    """Runs the commands turn by turn, prints a line for each, and returns the best time and residency by name."""
     results = {name: [] for name in todo}
     for _ in range(rounds):
         for name, command in todo.items():
-            results[name].append(once(command))
+            results[name].append(once(command, memory))
     print("kernel %s, %.1f MiB" % (os.path.basename(kernel), os.path.getsize(kernel) / 2**20))
     print("%-14s %22s %22s %14s" % ("", "exec to KVM_RUN, ms", "resident but RAM, MiB", "private, MiB"))
     best = {}
@@ -121,9 +129,23 @@ def compare(vmm, kernel, rounds):
         resident, private = (min(row[1][i] for row in rows) for i in (0, 1))
         best[name] = took, resident
         print("%-14s %22.1f %22.1f %14.1f" % (name, took * 1e3, resident / 2**20, private / 2**20))
+    return best
+
+
+def compare(vmm, kernel, rounds):
+    """Prints the two beside each other."""
+    best = measure(commands(vmm, kernel), kernel, MEMORY, rounds)
     ours, theirs = best["memback-vmm"], best["qemu microvm"]
     print("memback-vmm takes %.2f of QEMU's time (to reach: 0.5) and %.1f MiB (to reach: 5)\n"
           % (ours[0] / theirs[0], ours[1] / 2**20))
+
+
+def compare_growing(vmm, kernel, rounds):
+    """What it costs that a guest can grow."""
+    best = measure(growing_commands(vmm, kernel), kernel, GROWING, rounds)
+    small, large = best["4G"], best["4G of 1T"]
+    print("with --max-memory 1T it takes %.2f of the time, and %.1f MiB more\n"
+          % (large[0] / small[0], (large[1] - small[1]) / 2**20))
 
 
 def main():
@@ -140,6 +162,7 @@ def main():
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
     for kernel in [sys.argv[2]] + stock_kernel():
         compare(sys.argv[1], kernel, rounds)
+    compare_growing(sys.argv[1], sys.argv[2], rounds)
 
 
 main()
