@@ -3,8 +3,9 @@
 """
 Linux's own drivers as judges of the devices, in one boot with four CPUs: virtio-blk reads and writes an image
 whose checksum is the same inside and outside, virtio-rng feeds it, and virtio-balloon gives statistics, gives
-memory on request, and reports what is free without any. The power button ends it in the middle of an inflation,
-and the pool that it had its memory from has all of it back.
+memory on request, reports what is free without any, takes memory back when the guest runs out of it, and leaves and
+comes back in the middle of an inflation. The power button ends it in the middle of another one, and the pool that
+it had its memory from has all of it back.
 """
 import hashlib
 import os
@@ -16,6 +17,8 @@ from vmtest import KIB, MIB, Pool, check, current, equal, matches, path, wait_un
 
 SIZE = 2 * MIB
 MEMORY = 256 * MIB
+DRIVER = "sh cd /sys/bus/virtio/drivers/virtio_balloon && "
+REPORT_ORDER = "/sys/module/page_reporting/parameters/page_reporting_order"
 
 
 def sha256(name):
@@ -100,6 +103,59 @@ class Devices:
         equal(status["actual"], status["maximum"], "actual")
         self.clean()
 
+    def actual(self):
+        return self.client.execute("query-balloon")["actual"]
+
+    def free_memory(self):
+        return int(matches(r"MemFree:\s*(\d+)", self.vm.tell("memory"), "meminfo").group(1)) << 10
+
+    def all_back(self):
+        self.client.execute("balloon", value=MEMORY)
+        wait_until(lambda: self.actual() == MEMORY, "the balloon to be empty", seconds=60)
+        self.clean()
+
+    def resident_memory_follows(self):
+        """Nearly all that is free was touched, and nobody reports it: what the balloon takes, the host has back."""
+        vm, reported = self.vm, lambda: self.client.execute("memback-status")["reported-total"]
+        usual = matches(r"(?m)^\d+$", vm.tell("sh cat " + REPORT_ORDER), "the order of reports").group(0)
+        vm.tell("sh echo 11 > " + REPORT_ORDER)  # no free block is so large
+        vm.tell("alloc %dM" % (self.free_memory() // MIB - 32))
+        vm.tell("free")
+        full, before = vm.resident(), reported()
+        vm.ctl("inflate", "64M", "--wait")
+        fallen = full - vm.resident() - (reported() - before)
+        check(48 * MIB <= fallen <= 68 * MIB, "resident memory is less by %d MiB" % (fallen // MIB))
+        vm.tell("sh echo %s > %s" % (usual, REPORT_ORDER))
+        self.all_back()
+
+    def deflating_when_memory_runs_out(self):
+        vm = self.vm
+        vm.ctl("inflate", "96M", "--wait")
+        vm.tell("alloc %dM" % (self.free_memory() // MIB + 24))
+        check(MEMORY - 88 * MIB <= self.actual() < MEMORY, "actual: %d MiB" % (self.actual() // MIB))
+        self.clean()
+        vm.tell("verify")
+        vm.tell("free")
+        self.all_back()
+
+    def driver_that_leaves_in_an_inflation(self):
+        vm, target = self.vm, 128 * MIB
+        vm.tell("alloc 32M")
+        name = matches(r"virtio\d+", vm.tell(DRIVER + "echo virtio*"), "the driver's device").group(0)
+        self.client.execute("balloon", value=target)
+        wait_until(lambda: self.actual() < MEMORY - MIB, "the inflation to begin")
+        check(self.actual() > target, "the inflation is over already")
+        vm.tell(DRIVER + "echo %s > unbind" % name)
+        equal(self.actual(), MEMORY, "actual without a driver")
+        self.clean()
+        vm.tell("verify")
+        vm.tell(DRIVER + "echo %s > bind" % name)
+        wait_until(lambda: self.actual() == target, "the new driver to go on", seconds=60)
+        self.clean()
+        vm.tell("verify")
+        vm.tell("free")
+        self.all_back()
+
     def balloon(self):
         vm = self.vm
         vm.tell("alloc 32M")
@@ -136,8 +192,8 @@ class Devices:
 @on_hardware
 def one_boot_for_all_devices():
     d = Devices()
-    steps(d.cpus_and_clock, d.disks, d.entropy, d.statistics, d.reporting, d.balloon,
-          d.power_button_in_an_inflation)
+    steps(d.cpus_and_clock, d.disks, d.entropy, d.statistics, d.reporting, d.balloon, d.resident_memory_follows,
+          d.deflating_when_memory_runs_out, d.driver_that_leaves_in_an_inflation, d.power_button_in_an_inflation)
     d.pool.destroy()
 
 
