@@ -41,7 +41,8 @@ struct header {
 
 static int bad(const struct elf *elf, struct mb_error *err, const char *why)
 {
-	return error_set(err, -ENOEXEC, "kernel '%s': %s; give a bzImage for x86-64, or an ELF image with a PVH "
+	return error_set(err, -ENOEXEC,
+			 "kernel '%s': %s; give a bzImage for x86-64, or an ELF image with a PVH "
 			 "entry point",
 			 elf->image->path, why);
 }

@@ -65,7 +65,7 @@ static void make_good(struct fixture *f)
 {
 	unsigned char *h = f->image;
 	memset(h, 0, SIZE);
-	h[0x1f1] = 1; /* setup sectors */
+	h[0x1f1] = 1;                           /* setup sectors */
 	put(h + 0x1f4, (SIZE - SETUP) / 16, 4); /* what is loaded, in paragraphs */
 	put(h + 0x1fe, 0xaa55, 2);
 	h[0x200] = 0xeb;
