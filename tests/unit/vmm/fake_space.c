@@ -17,7 +17,7 @@ struct mb_space {
 	bool out[FAKE_PAGES];
 	uint64_t out_count, budget, fail_page, absent_page;
 	int fail_error;
-	bool starved;
+	_Atomic bool starved; /* asked on any thread */
 	struct fake_calls calls;
 };
 

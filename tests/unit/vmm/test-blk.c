@@ -587,6 +587,25 @@ static void test_reset_waits_for_memory_alone(void **state)
 	close(fd);
 }
 
+/* The end finds a vCPU in a reset: it is let out first. */
+static void test_destroy_in_a_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct resetter r = {.f = f};
+	pthread_t thread;
+	int fd = begin_late_read(f);
+
+	assert_int_equal(pthread_create(&thread, NULL, reset_disk, &r), 0);
+	usleep(20000);
+	assert_false(r.done);
+	end_late_read(f, fd);
+	blk_destroy(f->b);
+	f->b = NULL;
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	alarm(0);
+	close(fd);
+}
+
 /* ---- a hostile one ----------------------------------------------------------------------------------------
  */
 
@@ -794,6 +813,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_destroy_in_flight, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_pause_does_not_wait_for_memory, setup_elsewhere, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset_waits_for_memory_alone, setup_elsewhere, teardown),
+	    cmocka_unit_test_setup_teardown(test_destroy_in_a_reset, setup_elsewhere, teardown),
 	    cmocka_unit_test_setup_teardown(test_beyond_the_end, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_bad_ranges, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_unknown_types, setup, teardown),
