@@ -78,7 +78,8 @@ def compressed_and_from_a_disk_until_it_panics():
 
 @on_hardware
 def another_kernel_plain_with_two_cpus_and_a_panic_without_a_word():
-    vm = Linux("6.12", elf=False, plain=True, cpus=2, append="without=pvpanic-mmio,pvpanic").ready()
+    vm = Linux("6.12", elf=False, plain=True, cpus=2, append="without=pvpanic-mmio,pvpanic -- of-init").ready()
+    matches(r"/init of-init \n", vm.tell("sh tr '\\0' ' ' < /proc/1/cmdline; echo"), "what init was told")
     matches(r"linux: cpus 2\n", vm.tell("cpus"), "the answer")
     topology = "sh cd /sys/devices/system/cpu; cat cpu*/topology/"
     matches(r"(?m)^0\n0\n", vm.tell(topology + "physical_package_id"), "the packages of two CPUs")

@@ -50,6 +50,7 @@ def digest(name, answer):
     return {"answer": shape(answer), "id": answer.get("id")}
 
 
+VMEM = "/machine/peripheral/vmem0"
 STEPS = [
     ("query-status", {"execute": "query-status", "id": "early"}),
     ("nonsense", {"execute": "nonsense"}),
@@ -80,6 +81,24 @@ STEPS = [
     ("cont", {"execute": "cont"}),
     ("query-status", {"execute": "query-status"}),
     ("qom-get", {"execute": "qom-get", "arguments": {"path": "/nowhere", "property": "x"}}),
+    ("query-memory-devices", {"execute": "query-memory-devices"}),
+    ("qom-get", {"execute": "qom-get", "arguments": {"path": VMEM, "property": "requested-size"}}),
+    ("qom-get", {"execute": "qom-get", "arguments": {"path": VMEM, "property": "size"}}),
+    ("qom-get", {"execute": "qom-get", "arguments": {"path": VMEM, "property": "block-size"}}),
+    ("qom-get", {"execute": "qom-get", "arguments": {"path": VMEM, "property": "nonsense"}}),
+    ("qom-get", {"execute": "qom-get", "arguments": {"path": VMEM}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "requested-size", "value": 4 * MIB}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "requested-size", "value": "4M"}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "requested-size", "value": 1}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "requested-size", "value": -1}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "requested-size",
+                                                     "value": 1024 * MIB}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "size", "value": 0}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "nonsense", "value": 0}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": VMEM, "property": "requested-size"}}),
+    ("qom-set", {"execute": "qom-set", "arguments": {"path": "/nowhere", "property": "x", "value": 1}}),
+    ("query-memory-devices", {"execute": "query-memory-devices", "arguments": {"extra": 1}}),
+    ("query-memory-size-summary", {"execute": "query-memory-size-summary", "id": "grown"}),
     ("quit", {"execute": "quit"}),
 ]
 
@@ -106,8 +125,9 @@ def reference():
     program = shutil.which("qemu-system-x86_64")
     if not program:
         raise vmtest.Skip("no qemu-system-x86_64 here: install the Debian package qemu-system-x86")
-    process = Process([program, "-accel", "tcg", "-M", "q35", "-m", "128M", "-nodefaults", "-display", "none",
-                       "-device", "virtio-balloon-pci",
+    process = Process([program, "-accel", "tcg", "-M", "q35", "-m", "128M,maxmem=384M", "-nodefaults", "-display", "none",
+                       "-device", "virtio-balloon-pci", "-object", "memory-backend-ram,id=backend,size=256M",
+                       "-device", "virtio-mem-pci,id=vmem0,memdev=backend",
                        "-qmp", "unix:%s,server=on,wait=off" % path("reference")])
     with Qmp(path("reference")) as client:
         result = exchange(client)
@@ -118,7 +138,7 @@ def reference():
 @case
 def same_shapes_as_the_reference():
     theirs, their_events, their_order = reference()
-    vm = Vmm("balloon", memory="128M")
+    vm = Vmm("balloon", memory="128M", max_memory="384M")
     with Qmp(vm.socket) as client:
         ours, our_events, our_order = exchange(client)
     equal(vm.wait(), 0, "exit status")
