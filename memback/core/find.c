@@ -115,7 +115,7 @@ static inline bool seems_empty(const struct mb_frames *f, unsigned level, uint64
 	return mbc_words_are_empty(word);
 }
 
-static bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
+static MBC_COLD bool from_ring(struct mb_frames *f, struct mbc_slot *s, unsigned level, unsigned n, struct mbc_got *got)
 {
 	uint32_t size = level == MB_BASE ? MBC_RING0 : MBC_RING1;
 	mbc_a32 *ring = level == MB_BASE ? s->ring : s->ring + MBC_RING0;
