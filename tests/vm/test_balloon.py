@@ -114,7 +114,7 @@ def balloon_from_the_start():
     place.finish(vm)
 
 
-def settled(client):
+def stays_at(client):
     """actual, as soon as it has not changed for a while."""
     seen = []
 
@@ -136,7 +136,7 @@ def stopped_while_inflating():
         client.execute("balloon", value=SIZE // 2)
         client.execute("stop")
         # What the guest has given already may take a moment; it gives nothing more.
-        frozen = settled(client)
+        frozen = stays_at(client)
         time.sleep(0.3 * vmtest.SLOWNESS)
         equal(client.execute("memback-check")["count"], 0, "discrepancies")
         equal(client.execute("memback-status")["actual"], frozen, "actual of a stopped VM")
