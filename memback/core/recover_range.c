@@ -82,6 +82,11 @@ static void go_on(struct mbc_court *c, struct mbc_slot *s)
 	c->out->completed += !c->again;
 }
 
+bool mb_ranges_are_changing(const struct mb_frames *f)
+{
+	return mbc_load_seq(&f->range_lock) != 0;
+}
+
 int mb_ranges_recover(struct mb_frames *f, mb_slot mine, mb_recorded_fn *recorded, void *arg,
 		      struct mb_recovery *out)
 {

@@ -281,11 +281,16 @@ bool owner_some_dead(const struct mb_pool *pool)
 	return false;
 }
 
-/* Somebody died who was no owner yet or any more, or who was burying. */
+/*
+ * Somebody died who was no owner yet or any more, or who was burying; or who was changing the pool's size, which is
+ * done under the serial lock, as this is: so whoever left ranges in the middle of a change is dead.
+ */
 static bool some_slot_left(const struct mb_pool *pool)
 {
 	struct mb_frames_config config;
 
+	if (mb_ranges_are_changing(pool->frames))
+		return true;
 	mb_frames_get_config(pool->frames, &config);
 	for (uint32_t i = 0; i < config.slots; i++)
 		if (slot_is_dead(pool, i, (mb_slot){UINT32_MAX}))

@@ -137,7 +137,13 @@ int mb_pool_resize(struct mb_pool *pool, uint64_t size, uint64_t *left, struct m
 	if (rc)
 		return host_error(err, rc, "cannot lock the pool: %s", strerror(-rc));
 	(void)owner_bury_dead(pool, NULL);
-	rc = change_size(pool, size, &r, err);
+	/* what was left half done and cannot be completed now would be waited for */
+	if (mb_ranges_are_changing(pool->frames))
+		rc = host_error(err, -EAGAIN,
+				"a change of size that was cut off cannot be completed yet, since others stand in "
+				"the way: try again");
+	else
+		rc = change_size(pool, size, &r, err);
 	owner_serial_unlock(pool);
 	if (left)
 		*left = r.left << BASE_SHIFT;

@@ -261,6 +261,8 @@ struct mb_recovery {
 MB_MUST_CHECK int mb_slot_recover(struct mb_frames *f, mb_slot mine, mb_slot dead, mb_recorded_fn *recorded,
 				  void *arg, struct mb_recovery *out);
 
+/* Is a change of ranges under way, or was one left by somebody who was killed? Any thread. */
+bool mb_ranges_are_changing(const struct mb_frames *f);
 /*
  * The same for a change of ranges: if one was begun (mb_range_add(), _remove(), _drain()) whose thread is gone,
  * it is completed (adding; draining; removing, once all of it was taken) or undone. The caller vouches that

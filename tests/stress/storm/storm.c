@@ -181,7 +181,7 @@ static void change_pool(struct guest *g, struct mb_pool *pool)
 	uint64_t size = POOL_SIZE / 2 + dice(&g->random) % (POOL_SIZE / 2 / HUGE_BYTES + 1) * HUGE_BYTES;
 	int rc = mb_pool_resize(pool, size, NULL, &err);
 
-	if (rc && rc != -EBUSY)
+	if (rc && rc != -EBUSY && rc != -EAGAIN)
 		die("resize: %s", err.text);
 	if (mb_pool_set_budget(pool, BUDGET - dice(&g->random) % 8 * HUGE_BYTES, NULL, &err))
 		die("budget: %s", err.text);

@@ -335,6 +335,47 @@ static void size_changes(void **state)
 	finish(pool, "size");
 }
 
+/* Somebody who is no owner is killed at some instruction of a change of size; nobody else has died. */
+static void a_killed_resize_is_in_nobodys_way(void **state)
+{
+	struct mb_pool *pool = new_pool("resize", 0);
+	uint64_t random = 88172645463325252u;
+	struct mb_error err;
+
+	(void)state;
+	alarm(60); /* who waited for the dead would wait for ever */
+	for (unsigned i = 0; i < 200; i++) {
+		struct timespec pause = {0, (long)(random % 300000)};
+		int fds[2];
+		char ready;
+		pid_t pid;
+
+		random = random * 6364136223846793005u + 1442695040888963407u;
+		assert_int_equal(pipe(fds), 0);
+		pid = fork();
+		if (!pid) {
+			struct mb_pool *mine = attach(fixture_path("resize"));
+
+			if (write(fds[1], "r", 1) != 1)
+				_exit(1);
+			for (uint64_t n = 0;; n++)
+				if (mb_pool_resize(mine, n % 2 ? 64 * MiB : 2 * MiB, NULL, &err))
+					_exit(1);
+		}
+		assert_int_equal(read(fds[0], &ready, 1), 1);
+		close(fds[0]);
+		close(fds[1]);
+		nanosleep(&pause, NULL);
+		end(pid);
+		assert_int_equal(mb_pool_resize(pool, 32 * MiB, NULL, &err), 0);
+		assert_pool_clean(pool);
+	}
+	alarm(0);
+	assert_int_equal(mb_pool_resize(pool, 64 * MiB, NULL, &err), 0);
+	mb_space_destroy(space_of(pool, "all", 64 * MiB, false));
+	finish(pool, "resize");
+}
+
 static void another_boot_finds_it_empty(void **state)
 {
 	struct mb_pool *pool = new_pool("boot", 32 * MiB);
@@ -436,7 +477,7 @@ int main(void)
 	    cmocka_unit_test(a_killed_waiter_is_in_nobodys_way), cmocka_unit_test(size_changes),
 	    cmocka_unit_test(another_boot_repairs_it),           cmocka_unit_test(another_boot_finds_it_empty),
 	    cmocka_unit_test(bytes_come_back_in_steps),          cmocka_unit_test(the_dead_are_buried_by_and_by),
-	    cmocka_unit_test(deflations_queue),
+	    cmocka_unit_test(deflations_queue),                  cmocka_unit_test(a_killed_resize_is_in_nobodys_way),
 	};
 	const char *why;
 	int failed;
