@@ -46,8 +46,7 @@ struct mb_pool_config {
 	 */
 	const char *memory_path;
 	unsigned mode; /* pool file: its permission bits, whatever the umask; 0 means 0600 */
-	/* pool file: the group that the files are given to, if any; and how many bytes it may grow to, 0: size
-	 */
+	/* pool file: the group that its files are given to, if any; the bytes that it may grow to, 0: size */
 	bool has_group;
 	uint32_t group;
 	uint64_t maximum;
@@ -108,9 +107,9 @@ MB_MUST_CHECK int mb_pool_attach_kept(const char *path, struct mb_pool **out, st
  */
 MB_MUST_CHECK int mb_pool_recover(struct mb_pool *pool, struct mb_recovered *out, struct mb_error *err);
 /*
- * Makes the pool so many bytes of frame numbers large, at most the maximum it was made with. Growing is done
- * when it returns; -EBUSY: what an earlier shrinking took is still in use there, -EAGAIN: what somebody who was
- * killed left half done cannot be completed now; in both cases nothing has changed. Shrinking takes what is free now,
+ * Makes the pool so many bytes of frame numbers large, at most the maximum it was made with. Growing is done when
+ * it returns; -EBUSY: what an earlier shrinking took is still in use there, -EAGAIN: what somebody who was killed
+ * left half done cannot be completed now; in both cases nothing has changed. Shrinking takes what is free now,
  * what is in use leaves when its owner ends; *left (may be NULL): bytes of it in use. Call it again to see how it
  * goes. The owners are not moved: mb_pool_frame_owner() tells who they are. The budget stays as it is.
  */
