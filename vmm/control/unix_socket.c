@@ -2,11 +2,15 @@
 /*
  * unix_socket.c - UNIX stream sockets by path.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "control/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +23,8 @@
 #include <unistd.h>
 
 #define BACKLOG       16
-#define LOCK_TRIES    50
-#define LOCK_PAUSE_NS 20000000
+#define TRIES         50
+#define PAUSE_NS      20000000
 #define SEND_LIMIT_S  5
 
 __attribute__((format(printf, 3, 4))) static int fail(struct mb_error *err, int code, const char *fmt, ...)
@@ -59,7 +63,7 @@ static int make_address(const char *path, struct sockaddr_un *addr, struct mb_er
  */
 static int lock_directory(const char *path)
 {
-	struct timespec pause = {0, LOCK_PAUSE_NS};
+	struct timespec pause = {0, PAUSE_NS};
 	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int fd;
 
@@ -67,7 +71,7 @@ static int lock_directory(const char *path)
 	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
-	for (int i = 0; i < LOCK_TRIES; i++) {
+	for (int i = 0; i < TRIES; i++) {
 		if (!flock(fd, LOCK_EX | LOCK_NB))
 			return fd;
 		nanosleep(&pause, NULL);
@@ -76,8 +80,21 @@ static int lock_directory(const char *path)
 	return -1;
 }
 
-/* 1: somebody listens there; 0: nobody does; negative: it cannot be told. */
-static int is_live(const struct sockaddr_un *addr)
+/* Does whoever listens at the other end exist? Where that is not told, yes. */
+static bool listener_exists(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || peer.pid <= 0 || !kill(peer.pid, 0) ||
+	       errno != ESRCH;
+}
+
+/*
+ * 1: somebody listens there; 0: nobody does; negative: it cannot be told. -EOWNERDEAD: somebody who is gone;
+ * -EAGAIN: too many wait for whoever listens.
+ */
+static int who_listens(const struct sockaddr_un *addr)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int rc;
@@ -85,10 +102,29 @@ static int is_live(const struct sockaddr_un *addr)
 	if (fd < 0)
 		return -errno;
 	rc = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ? -errno : 1;
+	if (rc == 1 && !listener_exists(fd))
+		rc = -EOWNERDEAD;
 	close(fd);
-	if (rc == -EAGAIN || rc == -EINPROGRESS) /* its backlog is full */
-		return 1;
+	if (rc == -EINPROGRESS)
+		return -EAGAIN;
 	return rc == -ECONNREFUSED || rc == -ENOENT ? 0 : rc;
+}
+
+/*
+ * The same; a process that was killed is waited for: its socket outlives it for as long as the kernel takes to end
+ * what its io_uring had in flight.
+ */
+static int is_live(const struct sockaddr_un *addr)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	int rc = who_listens(addr);
+
+	/* our own tries are among those who wait */
+	for (int i = 0, gone = rc == -EOWNERDEAD; gone && (rc == -EOWNERDEAD || rc == -EAGAIN) && i < TRIES; i++) {
+		nanosleep(&pause, NULL);
+		rc = who_listens(addr);
+	}
+	return rc == -EOWNERDEAD || rc == -EAGAIN ? 1 : rc;
 }
 
 static int make_way(const struct sockaddr_un *addr, struct mb_error *err)
