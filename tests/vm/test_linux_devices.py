@@ -128,16 +128,6 @@ class Devices:
         vm.tell("sh echo %s > %s" % (usual, REPORT_ORDER))
         self.all_back()
 
-    def deflating_when_memory_runs_out(self):
-        vm = self.vm
-        vm.ctl("inflate", "96M", "--wait")
-        vm.tell("alloc %dM" % (self.free_memory() // MIB + 24))
-        check(MEMORY - 88 * MIB <= self.actual() < MEMORY, "actual: %d MiB" % (self.actual() // MIB))
-        self.clean()
-        vm.tell("verify")
-        vm.tell("free")
-        self.all_back()
-
     def driver_that_leaves_in_an_inflation(self):
         vm, target = self.vm, 128 * MIB
         vm.tell("alloc 32M")
@@ -193,7 +183,7 @@ class Devices:
 def one_boot_for_all_devices():
     d = Devices()
     steps(d.cpus_and_clock, d.disks, d.entropy, d.statistics, d.reporting, d.balloon, d.resident_memory_follows,
-          d.deflating_when_memory_runs_out, d.driver_that_leaves_in_an_inflation, d.power_button_in_an_inflation)
+          d.driver_that_leaves_in_an_inflation, d.power_button_in_an_inflation)
     d.pool.destroy()
 
 
