@@ -26,24 +26,24 @@
 
 static enum place place; /* of the run */
 
-static char *in_work(const char *name)
+static char *in_yard(const char *name)
 {
 	static char buf[4][256];
 	static unsigned next;
 	char *out = buf[next++ % 4];
 
-	snprintf(out, sizeof(buf[0]), "%s/work/%s",
+	snprintf(out, sizeof(buf[0]), "%s/yard/%s",
 		 place == ON_DISK ? fixture_dir() : fixture_path(place_name(place)), name);
 	return out;
 }
 
-static int clear_work(void **state)
+static int clear_yard(void **state)
 {
 	char command[300];
 
 	(void)state;
 	unlink(fixture_path("pool"));
-	snprintf(command, sizeof(command), "rm -rf '%s' && mkdir '%s'", in_work(""), in_work(""));
+	snprintf(command, sizeof(command), "rm -rf '%s' && mkdir '%s'", in_yard(""), in_yard(""));
 	return system(command);
 }
 
@@ -51,15 +51,15 @@ static int clear_work(void **state)
 static int make(struct mb_error *err)
 {
 	struct mb_pool_config config = {
-	    .backing = MB_BACKING_FILE, .size = SIZE, .memory_path = in_work("pool.mem")};
+	    .backing = MB_BACKING_FILE, .size = SIZE, .memory_path = in_yard("pool.mem")};
 
-	return mb_pool_create_file(place == ON_HUGETLBFS ? fixture_path("pool") : in_work("pool"), &config,
+	return mb_pool_create_file(place == ON_HUGETLBFS ? fixture_path("pool") : in_yard("pool"), &config,
 				   NULL, err);
 }
 
 static const char *pool_path(void)
 {
-	return place == ON_HUGETLBFS ? fixture_path("pool") : in_work("pool");
+	return place == ON_HUGETLBFS ? fixture_path("pool") : in_yard("pool");
 }
 
 /* Files in the directory; they are removed. */
@@ -170,7 +170,7 @@ static void who_is_killed_making_one_is_in_nobodys_way(void **state)
 	(void)state;
 	for (; killed_at(make_one, stop, true); stop++) {
 		make_and_unmake();
-		left += remove_files(in_work(""));
+		left += remove_files(in_yard(""));
 	}
 	assert_true(stop > 30);
 	assert_int_equal(left, 0);
@@ -184,11 +184,11 @@ static void who_is_killed_where_files_need_names_is_neither(void **state)
 	(void)state;
 	for (; killed_at(make_one, stop, false); stop++) {
 		make_and_unmake();
-		remove_files(in_work(""));
+		remove_files(in_yard(""));
 	}
 	assert_true(stop > 30);
 	assert_int_equal(mb_pool_destroy(pool_path(), NULL), 0);
-	assert_int_equal(remove_files(in_work("")), 0);
+	assert_int_equal(remove_files(in_yard("")), 0);
 }
 
 static void who_is_killed_removing_one_can_do_it_again(void **state)
@@ -210,10 +210,10 @@ static void who_is_killed_removing_one_can_do_it_again(void **state)
 		}
 		if (!access(pool_path(), F_OK) && mb_pool_destroy(pool_path(), &err))
 			fail_msg("%s", err.text);
-		assert_int_equal(remove_files(in_work("")), 0);
+		assert_int_equal(remove_files(in_yard("")), 0);
 	} while (stop < 1000);
 	assert_true(stop > 15);
-	assert_int_equal(remove_files(in_work("")), 0);
+	assert_int_equal(remove_files(in_yard("")), 0);
 }
 
 /* ---- at once --------------------------------------------------------------------------------------------- */
@@ -241,7 +241,7 @@ static void of_many_makers_one_wins(void **state)
 		}
 		assert_int_equal(won, 1);
 		assert_int_equal(mb_pool_destroy(pool_path(), NULL), 0);
-		assert_int_equal(remove_files(in_work("")), 0);
+		assert_int_equal(remove_files(in_yard("")), 0);
 	}
 }
 
@@ -252,7 +252,7 @@ static void a_refused_removal_changes_nothing(void **state)
 {
 	const char *path = fixture_path("pool");
 	struct mb_pool_config config = {
-	    .backing = MB_BACKING_FILE, .size = SIZE, .memory_path = in_work("pool.mem")};
+	    .backing = MB_BACKING_FILE, .size = SIZE, .memory_path = in_yard("pool.mem")};
 	struct mb_pool *pool;
 	struct mb_error err;
 	int status;
@@ -264,7 +264,7 @@ static void a_refused_removal_changes_nothing(void **state)
 	config.mode = 0666;
 	assert_int_equal(mb_pool_create_file(path, &config, NULL, &err), 0);
 	assert_int_equal(chmod(fixture_dir(), 0711), 0);
-	assert_int_equal(chmod(in_work(""), 01777), 0);
+	assert_int_equal(chmod(in_yard(""), 01777), 0);
 	if (place != ON_DISK)
 		assert_int_equal(chmod(fixture_path(place_name(place)), 0711), 0);
 	pid = fork();
@@ -288,12 +288,12 @@ static void memory_that_was_cut_can_be_removed(void **state)
 
 	(void)state;
 	assert_int_equal(make(&err), 0);
-	assert_int_equal(truncate(in_work("pool.mem"), SIZE / 2), 0);
+	assert_int_equal(truncate(in_yard("pool.mem"), SIZE / 2), 0);
 	assert_int_equal(mb_pool_attach(pool_path(), &pool, &err), -EILSEQ);
 	assert_error(&err, -EILSEQ);
 	assert_non_null(strstr(err.text, "destroy"));
 	assert_int_equal(mb_pool_destroy(pool_path(), &err), 0);
-	assert_int_equal(remove_files(in_work("")), 0);
+	assert_int_equal(remove_files(in_yard("")), 0);
 }
 
 static void names_that_are_taken_stay(void **state)
@@ -302,22 +302,22 @@ static void names_that_are_taken_stay(void **state)
 	int fd;
 
 	(void)state;
-	fd = open(in_work("pool.mem"), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = open(in_yard("pool.mem"), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	close(fd);
 	assert_int_equal(make(&err), -EEXIST);
 	assert_error(&err, -EEXIST);
 	assert_non_null(strstr(err.text, "--memory-file"));
 	assert_int_equal(access(pool_path(), F_OK), -1);
-	assert_int_equal(unlink(in_work("pool.mem")), 0);
+	assert_int_equal(unlink(in_yard("pool.mem")), 0);
 	assert_int_equal(symlink("/nonexistent/pool", pool_path()), 0);
 	assert_int_equal(make(&err), -EEXIST);
 	assert_error(&err, -EEXIST);
 	assert_int_equal(unlink(pool_path()), 0);
-	assert_int_equal(remove_files(in_work("")), 0);
+	assert_int_equal(remove_files(in_yard("")), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup(name, clear_work)
+#define TEST(name) cmocka_unit_test_setup(name, clear_yard)
 
 int main(void)
 {
