@@ -384,3 +384,24 @@ void assert_pool_clean(struct mb_pool *pool)
 
 	assert_int_equal(mb_pool_check(pool, see, &k), 0);
 }
+
+int fixture_run(unsigned hugepages, enum place first, enum place *place, const struct CMUnitTest *tests,
+		size_t count)
+{
+	int failed = 0;
+
+	if (fixture_begin(hugepages))
+		return 1;
+	for (*place = first; *place < PLACES; ++*place) {
+		const char *why;
+
+		printf("# %s\n", place_name(*place));
+		if (!place_ready(*place, &why)) {
+			printf("# left out: %s\n", why);
+			continue;
+		}
+		failed += _cmocka_run_group_tests(place_name(*place), tests, count, NULL, NULL);
+	}
+	fixture_end();
+	return failed ? 1 : 0;
+}

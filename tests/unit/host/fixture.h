@@ -44,6 +44,12 @@ bool place_shared(enum place place);
  */
 int fixture_begin(unsigned hugepages);
 void fixture_end(void);
+/*
+ * Begins, runs the tests in each place from first on that this machine has, with *place set to it, and ends: what
+ * main() returns.
+ */
+int fixture_run(unsigned hugepages, enum place first, enum place *place, const struct CMUnitTest *tests,
+		size_t count);
 const char *fixture_dir(void);
 /* fixture_dir()/name; one of a few static buffers. */
 const char *fixture_path(const char *name);

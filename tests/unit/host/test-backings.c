@@ -272,20 +272,6 @@ int main(void)
 	    cmocka_unit_test(not_inherited),
 	    cmocka_unit_test(budget_is_kept),
 	};
-	int failed = 0;
 
-	if (fixture_begin(40))
-		return 1;
-	for (place = 0; place < PLACES; place++) {
-		const char *why;
-
-		printf("# %s\n", place_name(place));
-		if (!place_ready(place, &why)) {
-			printf("# left out: %s\n", why);
-			continue;
-		}
-		failed += cmocka_run_group_tests_name(place_name(place), tests, NULL, NULL);
-	}
-	fixture_end();
-	return failed ? 1 : 0;
+	return fixture_run(40, ON_ANON, &place, tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -613,20 +613,6 @@ int main(void)
 	    TEST(children_hold_nothing), TEST(every_header_byte),        TEST(lying_headers),
 	    TEST(wrong_files),           TEST(making_refuses),           TEST(flips_never_crash),
 	};
-	int failed = 0;
 
-	if (fixture_begin(72))
-		return 1;
-	for (place = ON_TMPFS; place < PLACES; place++) {
-		const char *why;
-
-		printf("# %s\n", place_name(place));
-		if (!place_ready(place, &why)) {
-			printf("# left out: %s\n", why);
-			continue;
-		}
-		failed += cmocka_run_group_tests_name(place_name(place), tests, NULL, NULL);
-	}
-	fixture_end();
-	return failed ? 1 : 0;
+	return fixture_run(72, ON_TMPFS, &place, tests, sizeof(tests) / sizeof(tests[0]));
 }
