@@ -34,7 +34,7 @@
 #define TIMER_HZ     1000000000ull
 #define CALIBRATE_NS 10000000u
 
-/* Set by the stubs of start.S. */
+/* Set by the entries in start.S. */
 volatile uint8_t irq_pending[VECTORS - VECTOR_GSI];
 volatile uint8_t irq_any;
 uint8_t irq_x2apic;

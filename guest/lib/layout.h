@@ -22,7 +22,7 @@
 #define VECTOR_KICK     0x39
 #define VECTOR_SPURIOUS 0x3f
 #define VECTORS         64
-#define VECTOR_BYTES    32 /* each entry stub is padded to this */
+#define VECTOR_BYTES    32 /* each entry is padded to this */
 
 /* CPL3 flags: interrupts on. */
 #define USER_RFLAGS 0x202

@@ -114,9 +114,9 @@ trampoline32:
 
 /* ---- vectors ------------------------------------------------------------------------------------------- */
 
-	.globl	vector_stubs
+	.globl	vector_entries
 	.balign	VECTOR_BYTES
-vector_stubs:
+vector_entries:
 	.set	vector, 0
 	.rept	VECTORS
 	.balign	VECTOR_BYTES

@@ -20,12 +20,12 @@ struct gate {
 };
 
 extern struct gate cpu_idt[VECTORS]; /* start.S */
-extern const char vector_stubs[];    /* start.S: VECTOR_BYTES each */
+extern const char vector_entries[];    /* start.S: VECTOR_BYTES each */
 
 void trap_init(void)
 {
 	for (unsigned v = 0; v < VECTORS; v++) {
-		uint64_t at = (uint64_t)(uintptr_t)vector_stubs + v * VECTOR_BYTES;
+		uint64_t at = (uint64_t)(uintptr_t)vector_entries + v * VECTOR_BYTES;
 
 		cpu_idt[v] = (struct gate){
 		    .offset_low = (uint16_t)at,
