@@ -84,6 +84,7 @@ static void go_on(struct mbc_court *c, struct mbc_slot *s)
 
 bool mb_ranges_are_changing(const struct mb_frames *f)
 {
+	/* seq: pairs with the compare-and-swap in mbc_range_lock(), and with the release in mbc_range_unlock() */
 	return mbc_load_seq(&f->range_lock) != 0;
 }
 

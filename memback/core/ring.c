@@ -36,7 +36,7 @@ void mbc_ring_drop(struct mbc_slot *s, unsigned level, uint32_t entry)
 {
 	uint32_t size;
 
-	/* it is in use */
+	/* it is in use; relaxed, as all of a ring: only its owner writes it, others read it as a hint */
 	mbc_store32_relaxed(&ring_of(s, level, &size)[entry], 0);
 	mbc_store32_relaxed(&s->turn[level], mbc_load32_relaxed(&s->turn[level]) - (1u << 16));
 }
@@ -49,7 +49,7 @@ void mbc_ring_forget(struct mbc_slot *s, unsigned level, uint64_t L)
 	last = (turn - 1) & (size - 1);
 	if (mbc_load32_relaxed(&ring[last]) != (uint32_t)L + 1)
 		return;
-	/* what comes next takes its place, so that nothing else falls out for it */
+	/* what comes next takes its place, so that nothing else falls out for it; relaxed, as above */
 	mbc_store32_relaxed(&ring[last], 0);
 	mbc_store32_relaxed(&s->turn[level], ((turn >> 16) - 1) << 16 | last);
 }
