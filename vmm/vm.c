@@ -2,7 +2,6 @@
 /* vm.c - see vm.h. */
 #include "vm.h"
 
-#include "cmdline.h"
 #include "control/commands.h"
 #include "control/commands_mem.h"
 #include "devices/exit_port.h"
@@ -13,12 +12,12 @@
 #include "error.h"
 #include "layout.h"
 #include "log.h"
-#include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/machine.h"
 #include "size.h"
 #include "starve.h"
 #include "vm_devices.h"
+#include "vm_load.h"
 #include "vm_mem.h"
 
 #include <errno.h>
@@ -29,9 +28,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HUGE_BYTES    (UINT64_C(2) << 20)
-#define GIANT_BYTES   (UINT64_C(1) << 30)
-#define CMDLINE_EXTRA 128
+#define HUGE_BYTES  (UINT64_C(2) << 20)
+#define GIANT_BYTES (UINT64_C(1) << 30)
 
 struct vm {
 	struct vm_config config;
@@ -379,73 +377,6 @@ static int add_devices(struct vm *vm, struct mb_error *err)
 	return rc == 0 ? 0 : error_set(err, rc, "cannot make the guest's devices: %s", strerror(-rc));
 }
 
-static int write_acpi(struct vm *vm, uint64_t *rsdp, struct mb_error *err)
-{
-	struct acpi_virtio virtio[PLATFORM_VIRTIO_COUNT];
-	struct acpi_config config = {.cpus = vm->config.cpus,
-				     .virtio = virtio,
-				     .virtio_count = vm->devices.count,
-				     .regions = vm->layout.region,
-				     .region_count = vm->layout.ram + vm->layout.pluggable,
-				     .pluggable = vm->layout.pluggable};
-	for (unsigned i = 0; i < vm->devices.count; i++) {
-		const struct vm_device *d = &vm->devices.list[i];
-		virtio[i] = (struct acpi_virtio){(uint32_t)d->base, d->size, d->gsi};
-	}
-	return acpi_write(machine_mem(vm->machine), &config, rsdp, err);
-}
-
-/* Guest memory could not be had while the guest was loaded: the pool's budget has no bytes, or the host has none. */
-static int explain_lack(struct vm *vm, struct mb_error *err)
-{
-	if (vm->config.overcommit && mb_space_budget_left(vm->space) < HUGE_BYTES)
-		return error_set(err, -EDQUOT,
-				 "the pool has no bytes left to load the kernel into: inflate or end "
-				 "another guest, or give this one a --memory-min");
-	return error_set(err, -ENOMEM,
-			 "the host has no memory to load the kernel into: the file system of the pool is full, "
-			 "or all its huge pages are in use; enlarge it, or lower the budgets of its pools");
-}
-
-/* The guest's command line, with the devices for those without ACPI; the caller frees it. NULL: no memory. */
-static char *make_cmdline(const struct vm *vm, bool is_linux)
-{
-	const char *append = vm->config.append != NULL ? vm->config.append : "";
-	char added[VM_DEVICES_CMDLINE + CMDLINE_EXTRA];
-	size_t size = strlen(append) + sizeof(added) + 1;
-	char *cmdline = malloc(size);
-	if (cmdline == NULL)
-		return NULL;
-	vm_devices_cmdline(&vm->devices, added, sizeof(added));
-	/* our own guests have no ACPI to count by; Linux would hand the word on to its init */
-	size_t used = strlen(added);
-	if (vm->config.cpus > 1 && !is_linux)
-		snprintf(added + used, sizeof(added) - used, " cpus=%u", vm->config.cpus);
-	cmdline_make(cmdline, size, append, added);
-	return cmdline;
-}
-
-/* Loads the kernel and tells it where the devices are: in ACPI, and on the command line for those without. */
-static int load(struct vm *vm, const struct boot *boot, struct mb_error *err)
-{
-	uint64_t rsdp;
-	bool lacking = false;
-	char *cmdline = make_cmdline(vm, boot_is_linux(boot));
-	if (machine_emulates_ring0() && boot_is_linux(boot))
-		log_at(LOG_WARN,
-		       "this host's KVM emulates guest ring 0: Linux will hardly come up; it needs a KVM "
-		       "that is backed by hardware (VMX or SVM)");
-	if (cmdline == NULL)
-		return error_set(err, -ENOMEM, "out of memory");
-	machine_set_loading(vm->machine, &lacking);
-	int rc = write_acpi(vm, &rsdp, err);
-	if (rc == 0)
-		rc = machine_load(vm->machine, boot, cmdline, rsdp, err);
-	machine_set_loading(vm->machine, NULL);
-	free(cmdline);
-	return rc != 0 && lacking ? explain_lack(vm, err) : rc;
-}
-
 static int make(struct vm *vm, const struct boot *boot, struct mb_error *err)
 {
 	struct machine_config machine = {
@@ -465,7 +396,16 @@ static int make(struct vm *vm, const struct boot *boot, struct mb_error *err)
 		log_at(LOG_INFO, "the serial port is at %s", vm->console.pty);
 	if (rc == 0)
 		rc = add_devices(vm, err);
-	return rc == 0 ? load(vm, boot, err) : rc;
+	if (rc != 0)
+		return rc;
+	struct vm_load load = {
+	    .config = &vm->config,
+	    .machine = vm->machine,
+	    .space = vm->space,
+	    .layout = &vm->layout,
+	    .devices = &vm->devices,
+	};
+	return vm_load(&load, boot, err);
 }
 
 /* The reverse of make(), from wherever it came to. */
