@@ -3,6 +3,7 @@
  * test-core-slots.c - many CPUs, simulated: 64 slots take turns in one thread. They keep to lines and words of
  * their own, strand no more than they hold, and give that up when somebody needs it.
  */
+#include "layout.h"
 #include "pool.h"
 
 #define SLOTS 64u
@@ -135,6 +136,32 @@ static void a9_giant_frames_are_had_when_slots_hold_lines_in_all(void **state)
 	test_pool_drop(&p);
 }
 
+/*
+ * A line with something free stays in the ring, however many lines its slot makes whole after it; these are forgotten
+ * as they merge, so that no allocation comes by where there is nothing.
+ */
+static void a10_rings_forget_what_their_slot_merged(void **state)
+{
+	struct test_pool p = test_pool_make(GIANT, SLOTS, 0);
+	const unsigned lines = 2 * MBC_RING0;
+	const struct mbc_slot *s;
+	mb_slot slot;
+	mb_frame x;
+
+	(void)state;
+	assert_int_equal(mb_slot_open(p.f, &slot), 0);
+	s = mbc_slot_at(p.f, slot.n);
+	/* one frame more, so that the slot holds another line */
+	for (unsigned n = 0; n <= lines * 512; n++)
+		assert_int_equal(mb_frame_alloc(p.f, slot, MB_BASE, &x), 0);
+	assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, (mb_frame){7}), 0);
+	for (unsigned n = 512; n < lines * 512; n++)
+		assert_int_equal(mb_frame_free(p.f, slot, MB_BASE, (mb_frame){n}), 0);
+	assert_int_equal(mbc_load32_relaxed(&s->turn[0]) >> 16, 1);
+	assert_int_equal(mbc_load32_relaxed(&s->ring[0]), 0 + 1); /* line 0 */
+	test_pool_drop(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +169,7 @@ int main(void)
 	    cmocka_unit_test(a8_slots_begin_at_words_of_their_own),
 	    cmocka_unit_test(a9_slots_strand_no_more_than_they_hold),
 	    cmocka_unit_test(a9_giant_frames_are_had_when_slots_hold_lines_in_all),
+	    cmocka_unit_test(a10_rings_forget_what_their_slot_merged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
