@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-qmp.c - the QMP server: wire rules that clients depend on, hostile clients, the socket's life.
+ * test-qmp.c - the QMP server: wire rules that clients depend on, hostile clients, its last words.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -461,105 +461,6 @@ static void test_clients_that_vanish(void **state)
 	talk_is(talk_ask(&f->talk, ASK), NAME);
 }
 
-/* ---- the socket -------------------------------------------------------------------------------------- */
-
-static void test_socket_mode(void **state)
-{
-	struct fixture *f = *state;
-	mode_t before = umask(0);
-	struct unix_socket s;
-	struct mb_error err;
-	struct stat st;
-	char path[80];
-
-	assert_int_equal(stat(f->path, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0600);
-	snprintf(path, sizeof(path), "%s/second", f->dir);
-	assert_int_equal(unix_socket_listen(path, &s, &err), 0);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0600);
-	unix_socket_close(&s);
-	assert_int_equal(umask(before), 0);
-	assert_int_equal(stat(path, &st), -1);
-}
-
-static void refused(const char *path, int code, const char *word)
-{
-	struct unix_socket s;
-	struct mb_error err = {0};
-
-	assert_int_equal(unix_socket_listen(path, &s, &err), code);
-	assert_int_equal(err.code, code);
-	if (!strstr(err.text, word) || strchr(err.text, '\n'))
-		fail_msg("'%s' is not in '%s'", word, err.text);
-}
-
-static void test_live_socket_is_refused(void **state)
-{
-	struct fixture *f = *state;
-
-	refused(f->path, -EADDRINUSE, f->path);
-	talk_is(talk_ask(&f->talk, ASK), NAME);
-}
-
-static void test_stale_socket_is_replaced(void **state)
-{
-	struct fixture *f = *state;
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct unix_socket s;
-	struct mb_error err;
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/stale", f->dir);
-	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	close(fd);
-	assert_int_equal(unix_socket_listen(addr.sun_path, &s, &err), 0);
-	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	close(fd);
-	unix_socket_close(&s);
-	assert_int_equal(access(addr.sun_path, F_OK), -1);
-}
-
-static void test_paths_that_are_refused(void **state)
-{
-	struct fixture *f = *state;
-	char path[200], file[80];
-	int fd;
-
-	memset(path, 'p', sizeof(path) - 1);
-	path[sizeof(path) - 1] = '\0';
-	memcpy(path, "/tmp/", 5);
-	refused(path, -ENAMETOOLONG, "107");
-	refused("", -EINVAL, "empty");
-	refused("/nonexistent/socket", -ENOENT, "directory");
-	snprintf(file, sizeof(file), "%s/file", f->dir);
-	fd = open(file, O_CREAT | O_WRONLY, 0600);
-	close(fd);
-	refused(file, -EEXIST, "no socket");
-	assert_int_equal(unlink(file), 0); /* it was left alone */
-	assert_int_equal(symlink("nowhere", file), 0);
-	refused(file, -EEXIST, "no socket");
-	assert_int_equal(unlink(file), 0);
-}
-
-static void test_only_our_own_socket_is_removed(void **state)
-{
-	struct fixture *f = *state;
-	struct unix_socket first, second;
-	struct mb_error err;
-	char path[80];
-
-	snprintf(path, sizeof(path), "%s/moved", f->dir);
-	assert_int_equal(unix_socket_listen(path, &first, &err), 0);
-	assert_int_equal(unlink(path), 0); /* somebody took it for his */
-	assert_int_equal(unix_socket_listen(path, &second, &err), 0);
-	unix_socket_close(&first);
-	assert_int_equal(access(path, F_OK), 0);
-	unix_socket_close(&second);
-	assert_int_equal(access(path, F_OK), -1);
-}
-
 /* ---- the end ----------------------------------------------------------------------------------------- */
 
 static void test_last_words_arrive(void **state)
@@ -614,11 +515,6 @@ int main(void)
 	    QMP_TEST(test_several_clients),
 	    QMP_TEST(test_events_only_after_negotiation),
 	    QMP_TEST(test_clients_that_vanish),
-	    QMP_TEST(test_socket_mode),
-	    QMP_TEST(test_live_socket_is_refused),
-	    QMP_TEST(test_stale_socket_is_replaced),
-	    QMP_TEST(test_paths_that_are_refused),
-	    QMP_TEST(test_only_our_own_socket_is_removed),
 	    QMP_TEST(test_last_words_arrive),
 	    QMP_TEST(test_last_words_arrive_after_much),
 	};
