@@ -2,10 +2,7 @@
 /* disk_rig.c - see disk_rig.h. */
 #include "disk_rig.h"
 
-#include "log.h"
-
 #include <endian.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

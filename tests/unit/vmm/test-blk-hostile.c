@@ -4,11 +4,8 @@
 
 #include "log.h"
 
-#include <endian.h>
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
